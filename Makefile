@@ -1,0 +1,54 @@
+# make run: set up and run the default config to its report.   make test: set up and run the tests.
+# Another project: make run CONFIG=configs/camvid_day_to_dusk.yaml   (or ARGS="--config seeds=[0,1,2]")
+
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
+GPUS ?= 1
+CONFIG ?=
+ARGS ?=
+BIN = .venv/bin
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
+
+.PHONY: run test report check format schema lock clean-environment
+
+run: .venv/ready
+	@$(SNAKEMAKE)
+
+# The page of what is finished, when some experiment failed or is still to run.
+report: .venv/ready
+	@$(BIN)/python workflow_scripts/report_finished.py $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
+
+test: .venv/ready
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(ARGS)
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt Snakefile rules
+
+schema: .venv/ready
+	$(BIN)/python workflow_scripts/make_schema.py
+
+.venv/ready: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Scalewise needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	@echo "setting up .venv (a few minutes on the first run)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+# Resolve requirements.in anew in an environment of its own and write the lock file.
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet -r requirements.in
+	{ echo "# Pinned: pip install -r requirements.lock. From requirements.in by 'make lock'."; \
+	  .venv-lock/bin/python -m pip freeze | sed 's/+cpu//'; } > requirements.lock
+	rm -rf .venv-lock
+
+clean-environment:
+	rm -rf .venv

@@ -1,0 +1,37 @@
+"""Scalewise: one rule per phase in rules/, one script per rule in workflow_scripts/.
+
+The plan (experiments x seeds x rounds -> stages with keys) is built in rules/common.smk.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/source.smk"
+include: "rules/select.smk"
+include: "rules/patches.smk"
+include: "rules/retrain.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        PLAN.report.outputs,
+    message:
+        "everything up to the report is there"
+
+
+rule data:
+    input:
+        PLAN.check.outputs,
+    message:
+        "the data are scanned and checked"
+
+
+onsuccess:
+    planning.say_where_the_report_is(PLAN)

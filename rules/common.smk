@@ -1,0 +1,118 @@
+import os
+import shlex
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(workflow.basedir, "workflow_scripts")
+sys.path.insert(0, str(SCRIPTS))
+
+from snakemake.exceptions import WorkflowError
+
+from scalewise import workflow as planning
+from scalewise.config import ConfigError
+from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE
+
+# threads that wait must not spin on a core that another job was given
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def guard_device_slots():
+    """One device slot unless --resources gpu=N says otherwise; without a limit the engine would
+    start every GPU job at once. It is set where the engine schedules, not inside its jobs."""
+    if workflow.is_main_process:
+        workflow.global_resources.setdefault("gpu", 1)
+
+
+def device_slots(wildcards):
+    """Slots that a job asks for; the engine would silently give it fewer than that."""
+    wanted = PLAN.project.settings.resources.gpus_per_job
+    limit = workflow.global_resources.get("gpu")
+    limit = getattr(limit, "value", limit)
+    if workflow.is_main_process and limit is not None and wanted > limit:
+        raise WorkflowError(
+            f"a job asks for {wanted} device slots and the limit is {limit}: start with "
+            f"--resources gpu={wanted}, or lower resources.gpus_per_job"
+        )
+    return wanted
+
+
+def build_plan():
+    """The plan of this configuration. A mistake of the user's ends the program with its message.
+
+    The engine would merge --configfile and --config into one dictionary key by key; the files are
+    read here instead, since a project's id map and lists replace the default's whole.
+    """
+    settings = workflow.config_settings
+    try:
+        return planning.load_plan(settings.configfiles or [], settings.config or {})
+    except ConfigError as error:
+        sys.exit(f"\n{error}\n")
+
+
+guard_device_slots()
+PLAN = build_plan()
+if workflow.is_main_process and not workflow.dryrun:
+    planning.begin(PLAN)
+
+
+wildcard_constraints:
+    key="[0-9a-f]{16}",
+
+
+def inputs(name):
+    """What a stage reads. A path is a promise: its age says nothing, hence ancient()."""
+
+    def of_stage(wildcards):
+        stage = stage_of(name, wildcards)
+        waits = [path for other in stage.after for path in other.outputs]
+        return [ancient(path) for path in [*(s.path for s in stage.sources), *waits]]
+
+    return of_stage
+
+
+def outputs(name):
+    """The files of a stage, `settings.json` last: see OUTPUTS in scalewise/plan.py."""
+    return [f"{RESULTS}/{name}/{{key}}/{file}" for file in (*OUTPUTS[name], SETTINGS_FILE)]
+
+
+def stage_of(name, wildcards):
+    try:
+        return PLAN.stage(name, wildcards.key)
+    except KeyError as error:
+        raise WorkflowError(error.args[0]) from None
+
+
+def description(name):
+    return lambda wildcards: stage_of(name, wildcards).description_path
+
+
+def title(name):
+    # a resource, not a parameter: its change must not run a shared stage again
+    return lambda wildcards: stage_of(name, wildcards).title
+
+
+def log_of(name):
+    return f"{RESULTS}/logs/{name}/{{key}}.log"
+
+
+def benchmark_of(name):
+    return f"{RESULTS}/benchmarks/{name}/{{key}}.tsv"
+
+
+def python():
+    """Inside a conda environment of the engine's its python, else the one that runs now."""
+    methods = workflow.deployment_settings.deployment_method
+    return "python" if methods else shlex.quote(sys.executable)
+
+
+def command(name, *options):
+    """The shell command of a stage."""
+    script = shlex.quote(str(SCRIPTS / f"{name}.py"))
+    return " ".join(
+        [python(), script, "{params.stage:q} --threads {threads} --log {log:q}", *options]
+    )
+
+
+THREADS = PLAN.project.settings.resources.threads
+ON_DEVICE = "--gpus {resources.gpu}"
+SAVING = f"--save-minutes {PLAN.project.settings.resources.save_minutes:g}"

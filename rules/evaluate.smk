@@ -1,0 +1,21 @@
+rule evaluate:
+    input:
+        inputs("evaluate"),
+    output:
+        outputs("evaluate"),
+    log:
+        log_of("evaluate"),
+    benchmark:
+        benchmark_of("evaluate")
+    conda:
+        "../envs/scalewise.yaml"
+    threads: THREADS
+    resources:
+        what=title("evaluate"),
+        gpu=device_slots,
+    params:
+        stage=description("evaluate"),
+    message:
+        "{resources.what}"
+    shell:
+        command("evaluate", ON_DEVICE)

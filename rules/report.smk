@@ -1,0 +1,20 @@
+rule report:
+    input:
+        inputs("report"),
+    output:
+        outputs("report"),
+    log:
+        log_of("report"),
+    benchmark:
+        benchmark_of("report")
+    conda:
+        "../envs/scalewise.yaml"
+    threads: 1
+    resources:
+        what=title("report"),
+    params:
+        stage=description("report"),
+    message:
+        "{resources.what}"
+    shell:
+        command("report")

@@ -1,0 +1,21 @@
+rule retrain:
+    input:
+        inputs("retrain"),
+    output:
+        outputs("retrain"),
+    log:
+        log_of("retrain"),
+    benchmark:
+        benchmark_of("retrain")
+    conda:
+        "../envs/scalewise.yaml"
+    threads: THREADS
+    resources:
+        what=title("retrain"),
+        gpu=device_slots,
+    params:
+        stage=description("retrain"),
+    message:
+        "{resources.what}"
+    shell:
+        command("retrain", ON_DEVICE, SAVING)

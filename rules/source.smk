@@ -1,0 +1,44 @@
+rule train_source:
+    input:
+        inputs("train_source"),
+    output:
+        outputs("train_source"),
+    log:
+        log_of("train_source"),
+    benchmark:
+        benchmark_of("train_source")
+    conda:
+        "../envs/scalewise.yaml"
+    threads: THREADS
+    resources:
+        what=title("train_source"),
+        gpu=device_slots,
+    params:
+        stage=description("train_source"),
+    message:
+        "{resources.what}"
+    shell:
+        command("train_source", ON_DEVICE, SAVING)
+
+
+rule reestimate_batchnorm:
+    input:
+        inputs("reestimate_batchnorm"),
+    output:
+        outputs("reestimate_batchnorm"),
+    log:
+        log_of("reestimate_batchnorm"),
+    benchmark:
+        benchmark_of("reestimate_batchnorm")
+    conda:
+        "../envs/scalewise.yaml"
+    threads: THREADS
+    resources:
+        what=title("reestimate_batchnorm"),
+        gpu=device_slots,
+    params:
+        stage=description("reestimate_batchnorm"),
+    message:
+        "{resources.what}"
+    shell:
+        command("reestimate_batchnorm", ON_DEVICE)

@@ -1,0 +1,200 @@
+"""Entropy per pixel and the statistics per image and class, against hand-made values."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scalewise.selftraining.confidence import (
+    class_statistics,
+    from_probabilities,
+    normalised_entropy,
+    pixel_confidence,
+)
+
+DATA = Path(__file__).parent / "data"
+
+
+def two_pixels(*distributions):
+    """One image of one row, a pixel for each distribution."""
+    return torch.tensor(distributions).T[None, :, None, :]
+
+
+def test_a_uniform_pixel_has_entropy_ln_k_and_the_lowest_class():
+    confidence = pixel_confidence(torch.zeros(1, 4, 1, 1))
+    assert confidence.entropy.item() == pytest.approx(math.log(4), abs=1e-6)
+    assert confidence.maximum.item() == 0.25
+    assert confidence.prediction.item() == 0
+
+
+def test_a_certain_pixel_has_no_entropy_and_no_nan():
+    confidence = pixel_confidence(two_pixels([0.0, 1000.0, 0.0]))
+    assert confidence.entropy.item() == pytest.approx(0, abs=1e-9)
+    assert confidence.maximum.item() == 1
+    assert confidence.prediction.item() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_confidence_is_float32_whatever_the_logits_are(dtype):
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    confidence = pixel_confidence(logits)
+    expected = pixel_confidence(logits.float())
+    assert confidence.probabilities.dtype == torch.float32
+    assert confidence.maximum.dtype == torch.float32
+    assert confidence.entropy.dtype == torch.float32
+    assert confidence.prediction.dtype == torch.uint8
+    assert torch.equal(confidence.entropy, expected.entropy)
+    assert confidence.entropy.shape == (2, 4, 5)
+
+
+def test_probabilities_give_the_same_as_their_logits():
+    logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(1))
+    for one, other in zip(
+        pixel_confidence(logits), from_probabilities(logits.softmax(dim=1)), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_a_broken_network_is_an_error_and_not_a_confident_one():
+    logits = torch.zeros(1, 3, 2, 2)
+    logits[0, 1, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        pixel_confidence(logits)
+
+
+def test_more_classes_than_a_label_map_can_hold_are_refused():
+    with pytest.raises(ValueError, match="256 classes"):
+        pixel_confidence(torch.zeros(1, 256, 1, 1))
+
+
+def test_logits_of_one_image_without_its_own_dimension_are_refused():
+    with pytest.raises(ValueError, match="images, classes"):
+        pixel_confidence(torch.zeros(3, 2, 2))
+
+
+def test_normalised_entropy_runs_from_0_to_1_within_image_and_class():
+    entropy = torch.tensor([[[1.0, 2.0, 3.0, 0.5, 0.9]], [[5.0, 7.0, 1.0, 1.5, 2.0]]])
+    prediction = torch.tensor([[[0, 0, 0, 2, 2]], [[0, 0, 2, 2, 2]]], dtype=torch.uint8)
+    expected = torch.tensor([[[0, 0.5, 1, 0, 1]], [[0, 1, 0, 0.5, 1]]])
+    torch.testing.assert_close(normalised_entropy(entropy, prediction, 3), expected)
+
+
+def test_constant_entropy_becomes_0_or_what_the_caller_says():
+    entropy = torch.tensor([[[0.3, 0.7, 0.7, 0.1, 0.2]]])
+    prediction = torch.tensor([[[0, 1, 1, 2, 2]]], dtype=torch.uint8)
+    ours = normalised_entropy(entropy, prediction, 3)
+    assert ours.flatten().tolist() == [0, 0, 0, 0, 1]
+    released = normalised_entropy(entropy, prediction, 3, constant=math.nan)
+    assert released.isnan().flatten().tolist() == [True, True, True, False, False]
+
+
+def test_a_nan_entropy_is_never_hidden_as_a_sure_one():
+    entropy = torch.tensor([[[0.3, math.nan]]])
+    prediction = torch.zeros(1, 1, 2, dtype=torch.uint8)
+    assert normalised_entropy(entropy, prediction, 1).isnan().any()
+
+
+def test_statistics_are_the_counts_and_means_of_each_class():
+    prediction = torch.tensor([[[0, 0, 2]], [[1, 1, 1]]], dtype=torch.uint8)
+    maximum = torch.tensor([[[0.5, 0.75, 0.25]], [[0.5, 0.5, 1.0]]])
+    normalised = torch.tensor([[[0.0, 1.0, 0.0]], [[0.0, 0.5, 1.0]]])
+    pixels, probability, entropy = class_statistics(prediction, maximum, normalised, 3)
+    nan = math.nan
+    assert pixels.dtype == torch.int64
+    assert probability.dtype == entropy.dtype == torch.float64
+    assert pixels.tolist() == [[2, 0, 1], [0, 3, 0]]
+    np.testing.assert_allclose(probability, [[0.625, nan, 0.25], [nan, 2 / 3, nan]])
+    np.testing.assert_allclose(entropy, [[0.5, nan, 0], [nan, 0.5, nan]])
+
+
+def test_means_do_not_lose_digits_over_many_pixels():
+    value = torch.tensor(0.1)  # not a float32 sum: that would be off in the third digit
+    shape = (1, 1024, 2048)
+    prediction = torch.zeros(shape, dtype=torch.uint8)
+    _, mean, _ = class_statistics(prediction, value.expand(shape), value.expand(shape), 1)
+    assert mean.item() == pytest.approx(value.double().item(), rel=1e-12)
+
+
+def test_a_class_beyond_the_last_is_refused_and_not_counted_for_the_next_image():
+    prediction = torch.tensor([[[3]]], dtype=torch.uint8)
+    values = torch.zeros(1, 1, 1)
+    with pytest.raises(ValueError, match="class 3 of 3"):
+        class_statistics(prediction, values, values, 3)
+    with pytest.raises(ValueError, match="class 3 of 3"):
+        normalised_entropy(values, prediction, 3)
+
+
+def test_maps_of_different_sizes_are_refused():
+    prediction = torch.zeros(1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="entropy is"):
+        normalised_entropy(torch.zeros(1, 2, 3), prediction, 1)
+    with pytest.raises(ValueError, match="normalised is"):
+        class_statistics(prediction, torch.zeros(1, 2, 2), torch.zeros(1, 4, 1), 1)
+
+
+def test_no_images_give_empty_results():
+    prediction = torch.zeros(0, 2, 2, dtype=torch.uint8)
+    values = torch.zeros(0, 2, 2)
+    assert normalised_entropy(values, prediction, 3).shape == (0, 2, 2)
+    assert [tuple(t.shape) for t in class_statistics(prediction, values, values, 3)] == [(0, 3)] * 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    images=st.integers(1, 3),
+    classes=st.integers(1, 5),
+    levels=st.integers(1, 6),
+    constant=st.sampled_from([0.0, math.nan]),
+)
+def test_entropy_and_statistics_equal_a_loop_over_images_and_classes(
+    seed, images, classes, levels, constant
+):
+    rng = np.random.default_rng(seed)
+    shape = (images, 4, 5)
+    prediction = rng.integers(0, classes, shape).astype(np.uint8)
+    entropy = (rng.integers(0, levels, shape) / 3).astype(np.float32)
+    maximum = rng.random(shape, dtype=np.float32)
+
+    expected = np.empty(shape, np.float32)
+    means = np.full((2, images, classes), np.nan)
+    counts = np.zeros((images, classes), np.int64)
+    for image in range(images):
+        for index in range(classes):
+            mine = prediction[image] == index
+            counts[image, index] = mine.sum()
+            if not mine.any():
+                continue
+            values = entropy[image][mine]
+            low, high = values.min(), values.max()
+            expected[image][mine] = constant if low == high else (values - low) / (high - low)
+            means[0, image, index] = maximum[image][mine].astype(np.float64).mean()
+            means[1, image, index] = expected[image][mine].astype(np.float64).mean()
+
+    prediction = torch.from_numpy(prediction)
+    found = normalised_entropy(torch.from_numpy(entropy), prediction, classes, constant=constant)
+    np.testing.assert_array_equal(found, expected)
+    pixels, probability, mean_entropy = class_statistics(
+        prediction, torch.from_numpy(maximum), found, classes
+    )
+    np.testing.assert_array_equal(pixels, counts)
+    np.testing.assert_allclose(probability, means[0], rtol=1e-12)
+    np.testing.assert_allclose(mean_entropy, means[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_stored_scores_follow_from_the_stored_probabilities(source):
+    data = np.load(DATA / f"official_selftraining_{source}.npz", allow_pickle=False)
+    confidence = from_probabilities(torch.from_numpy(data["probabilities"]))
+    normalised = normalised_entropy(
+        confidence.entropy, confidence.prediction, 19, constant=math.nan
+    )
+    found = class_statistics(confidence.prediction, confidence.maximum, normalised, 19)
+    rows = data["image_index"]
+    np.testing.assert_array_equal(found[0], data["pixels"][rows])
+    np.testing.assert_allclose(found[1], data["mean_probability"][rows], rtol=1e-6)
+    np.testing.assert_allclose(found[2], data["mean_entropy"][rows], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,316 @@
+"""Crops, scaled labels and the reliability filter, against torch and the released program."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scalewise.selftraining.confidence import from_probabilities, normalised_entropy
+from scalewise.selftraining.patches import (
+    crop_positions,
+    crop_size,
+    filter_labels,
+    reliable,
+    scale_images,
+    scaled_labels,
+)
+from scalewise.taxonomy import IGNORE
+
+DATA = Path(__file__).parent / "data"
+
+
+def scaled(values, size):
+    return F.interpolate(values, size, mode="bilinear", align_corners=True)
+
+
+@pytest.mark.parametrize(
+    ("image", "scale", "crop"),
+    [
+        ((512, 1024), 2, (256, 512)),
+        ((512, 1024), 1, (512, 1024)),
+        ((96, 192), 1.5, (64, 128)),
+        ((100, 101), 3, (33, 34)),
+        ((2, 3), 10, (1, 1)),
+    ],
+)
+def test_a_crop_is_the_image_divided_by_the_scale(image, scale, crop):
+    assert crop_size(image, scale) == crop
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.0, -2.0, math.nan, math.inf])
+def test_a_scale_below_1_is_refused_by_its_number(scale):
+    with pytest.raises(ValueError, match=f"is {scale};"):
+        crop_size((10, 10), scale)
+
+
+@given(
+    seed=st.integers(-5, 2**40),
+    count=st.integers(0, 6),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    data=st.data(),
+)
+def test_crops_lie_inside_the_image_and_more_of_them_keep_the_first(
+    seed, count, height, width, data
+):
+    crop = data.draw(st.tuples(st.integers(1, height), st.integers(1, width)))
+    positions = crop_positions(seed, 1, "town/a.png", count, (height, width), crop)
+    assert positions.shape == (count, 2)
+    assert (positions >= 0).all()
+    assert (positions + crop <= (height, width)).all()
+    more = crop_positions(seed, 1, "town/a.png", count + 3, (height, width), crop)
+    assert (more[:count] == positions).all()
+
+
+def test_crops_are_the_same_on_every_machine():
+    positions = crop_positions(3, 2, "aachen/ä_000001", 3, (512, 1024), (256, 512))
+    assert positions.tolist() == [[193, 193], [239, 198], [136, 387]]
+
+
+def test_seed_round_and_image_each_change_the_crops():
+    sizes = (1000, 1000), (10, 10)
+    calls = [(0, 1, "a"), (1, 1, "a"), (0, 2, "a"), (0, 1, "b"), (0, 11, "a"), (1, 0, "1a")]
+    drawn = {crop_positions(*call, 4, *sizes).tobytes() for call in calls}
+    assert len(drawn) == len(calls)
+
+
+def test_crop_positions_are_uniform_and_reach_both_ends():
+    positions = np.concatenate(
+        [crop_positions(0, 1, f"image {i}", 4, (6, 12), (4, 8)) for i in range(1500)]
+    )
+    cells = np.zeros((3, 5))
+    np.add.at(cells, tuple(positions.T), 1)
+    assert cells.min() > 320  # 400 expected in each, standard deviation 19
+    assert cells.max() < 480
+
+
+def test_a_crop_larger_than_its_image_is_refused():
+    with pytest.raises(ValueError, match="does not fit"):
+        crop_positions(0, 1, "a", 1, (10, 10), (11, 5))
+    with pytest.raises(ValueError, match="does not fit"):
+        crop_positions(0, 1, "a", 1, (10, 10), (0, 5))
+    with pytest.raises(ValueError, match="-1 crops"):
+        crop_positions(0, 1, "a", -1, (10, 10), (5, 5))
+
+
+def test_labels_change_halfway_between_two_sure_pixels():
+    probabilities = torch.tensor([[0.9, 0.1], [0.1, 0.9]])[None, :, None, :]
+    assert scaled_labels(probabilities, (1, 6)).tolist() == [[[0, 0, 0, 1, 1, 1]]]
+
+
+def test_a_class_second_everywhere_can_win_between_two_others():
+    probabilities = torch.tensor([[0.6, 0.0], [0.4, 0.4], [0.0, 0.6]])[None, :, None, :]
+    assert scaled_labels(probabilities, (1, 3)).tolist() == [[[0, 1, 2]]]
+
+
+def test_labels_at_the_same_size_are_the_prediction():
+    probabilities = torch.rand(2, 5, 7, 6, generator=torch.Generator().manual_seed(0))
+    labels = scaled_labels(probabilities, (7, 6))
+    assert labels.dtype == torch.uint8
+    assert torch.equal(labels, probabilities.argmax(dim=1).to(torch.uint8))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    images=st.integers(0, 2),
+    classes=st.integers(1, 19),
+    small=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    more=st.tuples(st.integers(0, 12), st.integers(0, 12)),
+    sharpness=st.floats(0.1, 10),
+)
+def test_labels_equal_scaling_all_probabilities_but_for_rounded_ties(
+    seed, images, classes, small, more, sharpness
+):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(images, classes, *small, generator=generator)
+    probabilities = (logits * sharpness).softmax(dim=1)
+    size = (small[0] + more[0], small[1] + more[1])
+    labels = scaled_labels(probabilities, size)
+    assert labels.shape == (images, *size)
+    if images:
+        everything = scaled(probabilities, size)
+        chosen = everything.gather(1, labels.long()[:, None])[:, 0]
+        assert (everything.max(dim=1).values - chosen).max() <= 1e-6
+
+
+def test_labels_of_smooth_maps_equal_scaling_all_probabilities_exactly():
+    generator = torch.Generator().manual_seed(4)
+    coarse = torch.randn(2, 19, 6, 10, generator=generator) * 4
+    probabilities = scaled(coarse, (48, 80)).softmax(dim=1)
+    expected = scaled(probabilities, (96, 160)).argmax(dim=1)
+    assert torch.equal(scaled_labels(probabilities, (96, 160)).long(), expected)
+
+
+def test_scaling_down_is_refused():
+    with pytest.raises(ValueError, match="is down"):
+        scaled_labels(torch.zeros(1, 2, 4, 4), (4, 3))
+    with pytest.raises(ValueError, match="is down"):
+        scale_images(torch.zeros(1, 4, 4, 3, dtype=torch.uint8), (3, 4))
+
+
+def test_images_keep_their_corners_and_are_rounded():
+    row = torch.tensor([[0, 0, 0], [10, 255, 1]], dtype=torch.uint8)
+    found = scale_images(row[None, None], (2, 5))
+    assert found.dtype == torch.uint8
+    assert found.is_contiguous()
+    assert found[0, 0].tolist() == found[0, 1].tolist()
+    assert found[0, 0, :, 0].tolist() == [0, 2, 5, 8, 10]  # 2.5 and 7.5 go to the even number
+    assert found[0, 0, :, 1].tolist() == [0, 64, 128, 191, 255]
+    assert found[0, 0, :, 2].tolist() == [0, 0, 0, 1, 1]
+
+
+def test_images_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match="uint8"):
+        scale_images(torch.zeros(1, 4, 4, 3), (8, 8))
+    with pytest.raises(ValueError, match="uint8"):
+        scale_images(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), (8, 8))
+
+
+PREDICTION = torch.tensor([[[0, 0, 1, 1, 2]]], dtype=torch.uint8)
+ENTROPY = torch.tensor([[[0.2, 0.5, 0.5, math.nan, 0.0]]])
+
+
+def reliable_list(tau, **options):
+    return reliable(PREDICTION, ENTROPY, tau, **options).flatten().tolist()
+
+
+def test_a_pixel_is_reliable_below_the_threshold_of_its_class():
+    tau = torch.tensor([0.5, 0.6, 0.0], dtype=torch.float64)
+    assert reliable_list(tau) == [True, False, True, False, False]
+
+
+def test_nan_is_reliable_only_where_the_released_program_is_asked_for():
+    tau = torch.tensor([math.nan, 0.1, 0.5])
+    assert reliable_list(tau) == [False, False, False, False, True]
+    assert reliable_list(tau, nan_is_reliable=True) == [True, True, False, True, True]
+
+
+def test_a_class_that_the_source_lacks_is_never_reliable():
+    in_source = np.array([False, True, True])
+    for nan_is_reliable in (False, True):
+        found = reliable_list(
+            np.ones(3), classes_in_source=in_source, nan_is_reliable=nan_is_reliable
+        )
+        assert found == [False, False, True, nan_is_reliable, True]
+
+
+def test_reliability_of_maps_that_do_not_fit_is_refused():
+    with pytest.raises(ValueError, match="differ"):
+        reliable(PREDICTION, ENTROPY[:, :, :2], torch.ones(3))
+    with pytest.raises(ValueError, match="2 classes in the source"):
+        reliable_list(torch.ones(3), classes_in_source=torch.ones(2))
+
+
+def kept(sure, width, **options):
+    labels = torch.full((1, 1, width), 7, dtype=torch.uint8)
+    found = filter_labels(labels, torch.tensor([[sure]]), **options).flatten()
+    assert set(found.tolist()) <= {7, IGNORE}
+    return (found == 7).tolist()
+
+
+def test_a_label_follows_its_nearest_prediction():
+    assert kept([True, False, True], 6) == [True, True, False, False, True, True]
+
+
+def test_of_two_equally_near_predictions_the_right_one_counts():
+    assert kept([True, False], 3) == [True, False, False]
+    assert kept([False, True], 3) == [False, True, True]
+
+
+def test_bilinear_filtering_keeps_a_label_with_any_reliable_neighbour():
+    assert kept([True, False, False], 5, upscaling="bilinear") == [True, True, False, False, False]
+    assert kept([True, False, True], 5, upscaling="bilinear") == [True, True, False, True, True]
+
+
+def test_filtering_leaves_the_labels_it_was_given_alone():
+    labels = torch.full((1, 2, 2), 7, dtype=torch.uint8)
+    filter_labels(labels, torch.zeros(1, 1, 1, dtype=torch.bool))
+    assert (labels == 7).all()
+
+
+def test_filters_that_do_not_fit_are_refused():
+    labels = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="known are nearest, bilinear"):
+        filter_labels(labels, torch.ones(1, 2, 2, dtype=torch.bool), upscaling="cubic")
+    with pytest.raises(ValueError, match="expected labels"):
+        filter_labels(labels, torch.ones(2, 2, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="is down"):
+        filter_labels(labels, torch.ones(1, 5, 2, dtype=torch.bool))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    small=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    more=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+)
+def test_nearest_filtering_equals_a_search_for_the_nearest_pixel(seed, small, more):
+    size = (small[0] + more[0], small[1] + more[1])
+    sure = torch.rand(1, *small, generator=torch.Generator().manual_seed(seed)) < 0.5
+    keep = filter_labels(torch.zeros(1, *size, dtype=torch.uint8), sure)[0] != IGNORE
+
+    def nearest(place, inner, outer):
+        """Exact distances, times outer - 1; the last of the nearest."""
+        return min(
+            range(inner), key=lambda k: (abs(k * max(outer - 1, 1) - place * (inner - 1)), -k)
+        )
+
+    rows = [nearest(i, small[0], size[0]) for i in range(size[0])]
+    columns = [nearest(j, small[1], size[1]) for j in range(size[1])]
+    assert torch.equal(keep, sure[0][rows][:, columns])
+
+
+@pytest.mark.parametrize("source", ["gta5", "synthia"])
+def test_the_released_programs_patches_are_reproduced(source):
+    data = np.load(DATA / f"official_selftraining_{source}.npz", allow_pickle=False)
+    probabilities = torch.from_numpy(data["probabilities"])
+    confidence = from_probabilities(probabilities)
+    normalised = normalised_entropy(
+        confidence.entropy, confidence.prediction, 19, constant=math.nan
+    )
+    sure = reliable(confidence.prediction, normalised, data["thresholds"], nan_is_reliable=True)
+
+    def patch(values, number):
+        top, left = data["patch_top"][number], data["patch_left"][number]
+        image = data["patch_image"][number]
+        return values[image : image + 1, ..., top : top + 16, left : left + 32]
+
+    images = torch.from_numpy(data["images"]).permute(0, 3, 1, 2)
+    for number, expected in enumerate(data["patch_labels"]):
+        labels = scaled_labels(patch(probabilities, number), (32, 64))
+        found = filter_labels(labels, patch(sure, number), upscaling="bilinear")
+        np.testing.assert_array_equal(found[0], expected)
+        picture = scale_images(patch(images, number).permute(0, 2, 3, 1), (32, 64))
+        difference = picture[0].int() - torch.from_numpy(data["patch_images"][number]).int()
+        assert difference.abs().max() <= 1
+
+
+def test_the_stored_patches_tell_the_released_program_from_ours():
+    data = np.load(DATA / "official_selftraining_synthia.npz", allow_pickle=False)
+    confidence = from_probabilities(torch.from_numpy(data["probabilities"]))
+    normalised = normalised_entropy(
+        confidence.entropy, confidence.prediction, 19, constant=math.nan
+    )
+    top, left = int(data["patch_top"][0]), int(data["patch_left"][0])
+    window = np.s_[:1, top : top + 16, left : left + 32]
+
+    def labels(nan_is_reliable, upscaling):
+        sure = reliable(
+            confidence.prediction,
+            normalised,
+            data["thresholds"],
+            nan_is_reliable=nan_is_reliable,
+        )
+        crop = confidence.probabilities[:1, :, top : top + 16, left : left + 32]
+        found = filter_labels(scaled_labels(crop, (32, 64)), sure[window], upscaling=upscaling)
+        return (found[0].numpy() != data["patch_labels"][0]).sum()
+
+    assert labels(True, "bilinear") == 0
+    assert labels(False, "bilinear") > 0
+    assert labels(True, "nearest") > 0

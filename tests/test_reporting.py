@@ -1,0 +1,489 @@
+"""The report's tables against numbers worked out by hand, its words, figures and page."""
+
+import io
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scalewise.reporting import figures
+from scalewise.reporting.page import build
+from scalewise.reporting.tables import (
+    TEXT_WIDTH,
+    Evaluation,
+    Missing,
+    Project,
+    compare,
+    headline,
+    per_class_iou,
+    sentences,
+    summary,
+    text_table,
+)
+
+CLASSES = ["road", "car", "train"]
+HOSTILE = "<script>alert('x')</script> & \"ü\" $\\frac$"
+
+
+def evaluation(experiment, seed, round, iou, pictures=None):
+    """Three classes; `iou` is one number for road and car, or one per class."""
+    values = [iou, iou, math.nan] if isinstance(iou, int | float) else iou
+    frame = pd.DataFrame(
+        {"class": CLASSES, "iou": values, "intersection": 1, "union": 2, "pixels": [60, 40, 0]}
+    )
+    return Evaluation(experiment, seed, round, frame, pictures)
+
+
+def project(*experiments, rounds=2, subsets=None, **changes):
+    fields = {
+        "name": "streets",
+        "classes": CLASSES,
+        "colors": [(128, 64, 128), (0, 0, 142), (0, 80, 100)],
+        "subsets": subsets or {},
+        "source": "synthetic streets",
+        "target": "real streets",
+        "validation": "20 labelled images",
+        "experiments": experiments,
+        "rounds": rounds,
+    }
+    return Project(**{**fields, **changes})
+
+
+def experiment(name, role="method", **more):
+    return {"name": name, "role": role, "description": "", "differences": {}, **more}
+
+
+def rows_of(gains, *experiments, rounds=1):
+    """Headline of experiments that start at 20 and gain `gains[name]`, one number per seed."""
+    evaluations = [
+        evaluation(name, seed, round, 20.0 + round / rounds * gain)
+        for name, per_seed in gains.items()
+        for seed, gain in enumerate(per_seed)
+        for round in (0, rounds)
+    ]
+    return headline(summary(evaluations), project(*experiments, rounds=rounds))
+
+
+def pictures(offset=0):
+    label = np.zeros((4, 6, 8), dtype=np.uint8)
+    label[:, :2] = 255
+    return {
+        "ids": ["a<b", "second", "third", "fourth"],
+        "image": np.full((4, 6, 8, 3), 90, dtype=np.uint8),
+        "label": label,
+        "prediction": np.full((4, 6, 8), offset, dtype=np.uint8),
+    }
+
+
+def whole_project():
+    names = {"lse": "method", "zoom": "control", HOSTILE: ""}
+    evaluations = [
+        evaluation(
+            name, seed, round, 20.0 + seed + 3 * round, pictures(round % 3) if seed == 0 else None
+        )
+        for name in names
+        for seed in (0, 1)
+        for round in (0, 1, 2)
+    ]
+    rows = [
+        experiment("lse", description="taught by <scaled> patches"),
+        experiment("zoom", "control", uses_target=False, differences={"patches.scale": "1"}),
+        experiment(HOSTILE, "", description=HOSTILE, differences={"a<b": HOSTILE}),
+    ]
+    return project(*rows, name=HOSTILE, source=HOSTILE, subsets={"big": ["road"]}), evaluations
+
+
+LSE = experiment("lse", uses_target=True)
+
+
+class TestPerClassIou:
+    def test_an_absent_class_is_an_empty_field_in_csv_and_never_zero(self):
+        table = per_class_iou([evaluation("lse", 0, 0, [50.123456, 25.0, math.nan])])
+        assert table.to_csv(index=False).splitlines() == [
+            "experiment,seed,round,class,iou,pixels",
+            "lse,0,0,road,50.1235,60",
+            "lse,0,0,car,25.0,40",
+            "lse,0,0,train,,0",
+        ]
+
+    def test_experiments_keep_their_order_and_rounds_are_sorted(self):
+        given = [("z", 1, 0), ("z", 0, 1), ("a", 0, 0), ("z", 0, 0)]
+        table = per_class_iou([evaluation(*key, 1.0) for key in given])
+        found = table[["experiment", "seed", "round"]].drop_duplicates().to_numpy().tolist()
+        assert found == [["z", 0, 0], ["z", 0, 1], ["z", 1, 0], ["a", 0, 0]]
+
+    def test_the_same_evaluation_twice_is_an_error_that_names_it(self):
+        with pytest.raises(ValueError, match="'lse', seed 3, round 1 was given twice"):
+            per_class_iou([evaluation("lse", 3, 1, 1.0), evaluation("lse", 3, 1, 2.0)])
+
+
+class TestSummary:
+    def test_an_absent_class_does_not_count_in_the_mean(self):
+        table = summary([evaluation("lse", 0, 0, [60.0, 30.0, math.nan])])
+        assert table["miou"].tolist() == [45.0]
+
+    def test_the_gain_is_against_round_0_of_the_same_experiment_and_seed(self):
+        table = summary(
+            [
+                evaluation("lse", 0, 0, 20.0),
+                evaluation("lse", 0, 1, 26.0),
+                evaluation("lse", 1, 0, 30.0),
+                evaluation("lse", 1, 1, 29.0),
+                evaluation("zoom", 0, 1, 40.0),
+            ]
+        )
+        assert table["gain"].tolist()[:4] == [0.0, 6.0, 0.0, -1.0]
+        assert math.isnan(table["gain"].iloc[4])
+
+    def test_a_subset_has_its_own_mean_and_one_with_unknown_names_is_left_out(self):
+        subsets = {"small": ["car", "train"], "other data": ["car", "tram"]}
+        table = summary([evaluation("lse", 0, 0, [60.0, 30.0, math.nan])], subsets)
+        assert table[["classes", "miou"]].to_numpy().tolist() == [["all", 45.0], ["small", 30.0]]
+
+    def test_a_subset_called_all_is_refused(self):
+        with pytest.raises(ValueError, match="rename it"):
+            summary([evaluation("lse", 0, 0, 1.0)], {"all": ["car"]})
+
+
+class TestHeadline:
+    def test_the_last_round_is_the_result_and_not_the_best_one(self):
+        evaluations = [evaluation("lse", 0, r, iou) for r, iou in enumerate([20.0, 35.0, 22.0])]
+        row = headline(summary(evaluations), project(experiment("lse"))).iloc[0]
+        assert (row["last_round"], row["miou"], row["gain"]) == (2, 22.0, 2.0)
+
+    def test_mean_and_sample_sd_over_seeds(self):
+        # gains 2, 4, 9: mean 5; squared deviations 9 + 1 + 16 = 26; sd = sqrt(26 / 2)
+        row = rows_of({"lse": [2, 4, 9]}, experiment("lse")).iloc[0]
+        assert row["gain"] == pytest.approx(5)
+        assert row["gain_sd"] == pytest.approx(math.sqrt(13))
+        assert row["miou_sd"] == pytest.approx(math.sqrt(13))
+        assert (row["source_only"], row["source_only_sd"]) == (20, 0)
+        assert (row["seeds"], row["seeds_up"]) == (3, 3)
+
+    def test_one_seed_has_no_sd(self):
+        row = rows_of({"lse": [2]}, experiment("lse")).iloc[0]
+        assert math.isnan(row["gain_sd"]) and math.isnan(row["miou_sd"])
+
+    def test_only_seeds_that_are_up_are_counted_as_up(self):
+        row = rows_of({"lse": [2, 0, -1]}, experiment("lse")).iloc[0]
+        assert row["seeds_up"] == 1
+
+    def test_a_seed_without_the_last_round_does_not_count(self):
+        evaluations = [
+            evaluation("lse", 0, 0, 20.0),
+            evaluation("lse", 0, 1, 24.0),
+            evaluation("lse", 1, 0, 90.0),
+        ]
+        row = headline(summary(evaluations), project(experiment("lse"), rounds=1)).iloc[0]
+        assert (row["seeds"], row["source_only"], row["miou"]) == (1, 20, 24)
+
+    def test_experiments_come_in_the_projects_order_also_those_without_evaluations(self):
+        rows = rows_of({"b": [1], "a": [1]}, *map(experiment, ["a", "never", "b"]))
+        assert rows["experiment"].tolist() == ["a", "never", "b"]
+        assert rows["last_round"].tolist() == [1, -1, 1]
+        assert rows["seeds"].tolist() == [1, 0, 1]
+
+    def test_the_gain_over_controls_is_against_the_one_that_gained_most(self):
+        rows = rows_of(
+            {"lse": [4], "weak": [1], "strong": [3]},
+            experiment("lse"),
+            experiment("weak", "control"),
+            experiment("strong", "control"),
+        )
+        assert rows["best_control"].tolist() == ["strong", "", ""]
+        assert rows["over_control"].iloc[0] == pytest.approx(1)
+        assert rows["over_control"].iloc[1:].isna().all()
+
+    def test_a_control_without_all_its_rounds_is_not_compared(self):
+        rows = rows_of(
+            {"lse": [4], "zoom": [9]}, experiment("lse"), experiment("zoom", "control", rounds=3)
+        )
+        assert math.isnan(rows["over_control"].iloc[0])
+
+    def test_an_experiment_that_the_project_lacks_is_an_error(self):
+        with pytest.raises(ValueError, match="'lse' was evaluated but is not in the project"):
+            headline(summary([evaluation("lse", 0, 0, 1.0)]), project(experiment("other")))
+
+
+class TestCompare:
+    @pytest.mark.parametrize(
+        ("control", "sds", "verdict"),
+        [
+            (4.6, (0.5, 0.6), "as much"),  # 0.5 apart, margin 0.6
+            (4.6, (0.2, 0.3), "more"),
+            (3.4, (0.2, 0.3), "less"),
+            (3.4, (0.2, 0.9), "as much"),
+            (4.5, (math.nan, math.nan), "as much"),  # 0.4 apart, margin 0.5 for one seed
+            (4.6, (math.nan, math.nan), "more"),  # exactly the margin
+            (4.5, (0.1, math.nan), "as much"),
+            (4.1, (0.0, 0.0), "as much"),
+        ],
+    )
+    def test_a_difference_below_the_scatter_is_no_difference(self, control, sds, verdict):
+        rows = [{"gain": gain, "gain_sd": sd} for gain, sd in zip((4.1, control), sds, strict=True)]
+        assert compare(*rows) == verdict
+
+
+class TestSentences:
+    ZOOM = experiment("zoom", "control", uses_target=False)
+
+    def test_a_gain_is_said_with_its_seeds_and_scatter(self):
+        said = sentences(rows_of({"lse": [3.6, 4.1, 4.6]}, experiment("lse", "")))
+        assert said == [
+            "lse ends 4.1 mIoU above source-only (mean of 3 seeds, sd 0.5; 3 of 3 seeds up)."
+        ]
+
+    def test_an_experiment_that_ends_below_source_only_harmed(self):
+        said = sentences(rows_of({"lse": [-3, -2, -4]}, experiment("lse", "")))
+        assert said[0] == (
+            "lse harmed: it ends 3.0 mIoU below source-only "
+            "(mean of 3 seeds, sd 1.0; 0 of 3 seeds up)."
+        )
+
+    def test_a_gain_within_the_scatter_of_the_seeds_is_called_that(self):
+        said = sentences(rows_of({"lse": [-1, 0, 2]}, experiment("lse", "")))
+        assert said[0].endswith("1 of 3 seeds up), but the seeds scatter more than that.")
+
+    def test_a_gain_that_rounds_to_nothing_is_level(self):
+        said = sentences(rows_of({"lse": [0.04, -0.04]}, experiment("lse", "")))
+        assert said[0].startswith("lse ends level with source-only (mean of 2 seeds")
+
+    def test_a_control_without_target_images_that_gains_as_much_takes_the_proof_away(self):
+        rows = rows_of({"lse": [3.6, 4.1, 4.6], "zoom": [4, 4.6, 5.2]}, LSE, self.ZOOM)
+        assert sentences(rows)[2:] == [
+            "zoom, which uses no target image at all, gains as much (4.6): here the gain of lse "
+            "does not show that the target images helped."
+        ]
+
+    def test_controls_that_may_use_the_target_are_not_said_to_be_free_of_it(self):
+        rows = rows_of({"lse": [4, 4.2], "norm": [6, 6.2]}, LSE, experiment("norm", "control"))
+        assert sentences(rows)[2:] == [
+            "The control norm gains more (6.1): here the gain of lse does not show that its own "
+            "steps helped."
+        ]
+
+    def test_several_controls_share_one_sentence(self):
+        rows = rows_of(
+            {"lse": [4, 4.2], "zoom": [6, 6.2], "more": [4, 4.2]},
+            LSE,
+            self.ZOOM,
+            experiment("more", "control", uses_target=False),
+        )
+        assert sentences(rows)[3] == (
+            "zoom (6.1) and more (4.1), which use no target image at all, gain as much or more: "
+            "here the gain of lse does not show that the target images helped."
+        )
+
+    def test_a_lead_over_the_best_control_is_given_with_the_scatter(self):
+        rows = rows_of({"lse": [3.6, 4.1, 4.6], "zoom": [1.9, 2.0, 2.1]}, LSE, self.ZOOM)
+        assert sentences(rows)[2:] == [
+            "lse gains 2.1 more than the best control, zoom (2.0), which uses no target image at "
+            "all, more than the seeds scatter (sd 0.5)."
+        ]
+
+    def test_a_method_that_harmed_is_set_against_a_control_that_gained(self):
+        rows = rows_of({"lse": [-3, -2], "zoom": [4, 5]}, LSE, self.ZOOM)
+        assert sentences(rows)[2:] == ["lse gained nothing, while the control zoom gained 4.5."]
+
+    def test_different_starts_are_pointed_out(self):
+        evaluations = [
+            evaluation(name, seed, round, start + seed + 5.0 * round)
+            for name, start in (("lse", 20.0), ("zoom", 27.0))
+            for seed in (0, 1)
+            for round in (0, 1)
+        ]
+        said = sentences(headline(summary(evaluations), project(LSE, self.ZOOM, rounds=1)))
+        assert said[-1] == (
+            "lse and zoom do not start from the same mean (source-only 20.5 and 27.5 mIoU): "
+            "compare where they end as well (25.5 and 32.5)."
+        )
+
+    def test_without_a_control_a_gain_proves_nothing(self):
+        said = sentences(rows_of({"lse": [4, 5]}, LSE))
+        assert said[1].startswith("No control was run: nothing here shows that the target images")
+
+    def test_one_seed_proves_little(self):
+        rows = rows_of({"lse": [4], "zoom": [4.4]}, LSE, self.ZOOM)
+        said = sentences(rows)
+        assert said[0] == "lse ends 4.0 mIoU above source-only (one seed)."
+        assert "gains as much (4.4)" in said[2]
+        assert said[-1].startswith("One seed proves little: run at least three")
+
+    def test_the_single_seed_is_named_where_others_have_more(self):
+        rows = rows_of({"lse": [4], "zoom": [1, 2]}, LSE, self.ZOOM)
+        assert sentences(rows)[-1].startswith("One seed proves little (lse):")
+
+    def test_an_unfinished_experiment_is_called_that_and_not_compared(self):
+        evaluations = [
+            evaluation(name, 0, round, 20.0 + round)
+            for name, last in (("lse", 2), ("zoom", 1))
+            for round in range(last + 1)
+        ]
+        said = sentences(headline(summary(evaluations), project(LSE, self.ZOOM)))
+        assert said[1] == (
+            "The control zoom is unfinished: after round 1 of 2 it stands 1.0 mIoU above "
+            "source-only (one seed)."
+        )
+        assert said[2] == "zoom has no final result yet and has not been compared."
+        assert not any("gains" in sentence for sentence in said)
+
+    def test_what_was_not_evaluated_or_only_at_round_0_is_said(self):
+        evaluations = [evaluation("lse", 0, 0, 20.0)]
+        said = sentences(headline(summary(evaluations), project(LSE, experiment("new", ""))))
+        assert said == [
+            "lse has a source-only result, 20.0 mIoU; none of its 2 rounds is there.",
+            "new has not been evaluated yet.",
+        ]
+
+
+class TestTextTable:
+    def test_the_numbers_stand_in_their_columns(self):
+        rows = rows_of({"lse": [3.6, 4.1, 4.6], "zoom": [4.6]}, LSE, experiment("zoom", "control"))
+        lines = text_table(rows).splitlines()
+        found = [" ".join(line.split()) for line in lines[2:4]]
+        assert found == [
+            "lse 3 20.0 (0.0) 1: 24.1 (0.5) +4.1 (0.5) 3/3 -0.5 (zoom)",
+            "zoom 1 20.0 1: 24.6 +4.6 1/1 -",
+        ]
+
+    def test_no_line_is_wider_than_a_terminal_even_with_long_names(self):
+        names = ["a_very_long_name_" * 5, "画像" * 40]
+        rows = rows_of(
+            {names[0]: [11, 40], names[1]: [12, 55]},
+            experiment(names[0]),
+            experiment(names[1], "control"),
+        )
+        lines = text_table(rows).splitlines()
+        wide = sum(c in "画像" for c in lines[3])
+        assert max(map(len, lines)) <= TEXT_WIDTH and len(lines[3]) + wide <= TEXT_WIDTH
+        assert "…" in lines[2]
+
+    def test_it_can_be_written_before_anything_was_evaluated(self):
+        assert "lse" in text_table(headline(summary([]), project(LSE)))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    described, evaluations = whole_project()
+    table, classes = summary(evaluations), per_class_iou(evaluations)
+    return [
+        [
+            figures.miou_over_rounds(table, described.experiments),
+            figures.per_class_bars(classes, described.experiments),
+        ]
+        for _ in range(2)
+    ]
+
+
+class TestFigures:
+    def test_the_same_numbers_give_the_same_bytes(self, drawn):
+        assert drawn[0] == drawn[1]
+
+    def test_a_figure_is_an_svg_that_names_its_axes_and_experiments(self, drawn):
+        for svg, axis in zip(drawn[0], ["mIoU (%)", "IoU (%)"], strict=True):
+            texts = set(ElementTree.parse(io.StringIO(svg)).getroot().itertext())
+            assert {axis, "lse", "zoom", HOSTILE} <= texts
+
+    def test_a_figure_has_no_date_and_refers_to_nothing_outside(self, drawn):
+        for svg in drawn[0]:
+            assert "<metadata" not in svg and "date" not in svg.lower()
+            assert not re.search(r"""(href|src)="(?!#)""", svg)
+
+    def test_a_name_that_would_crowd_out_the_figure_is_shortened(self):
+        table = summary([evaluation("x" * 60, 0, 0, 20.0)])
+        svg = figures.miou_over_rounds(table, [experiment("x" * 60)])
+        assert ">" + "x" * 41 + "…<" in svg and "x" * 42 not in svg
+
+    def test_names_that_start_with_an_underscore_are_in_the_legend(self):
+        table = summary([evaluation("_lse", 0, 0, 20.0)])
+        assert ">_lse<" in figures.miou_over_rounds(table, [experiment("_lse")])
+
+
+MISSING = (
+    Missing("lse", 2, 0, "failed", "out of <memory>"),
+    Missing("lse", 2, 1, "still to run", ""),
+)
+
+
+@pytest.fixture(scope="module")
+def page():
+    described, evaluations = whole_project()
+    return build(described, evaluations, MISSING, {"Versions": "torch <2>"})
+
+
+class TestPage:
+    def test_the_same_arguments_give_the_same_text(self, page):
+        described, evaluations = whole_project()
+        again = build(described, evaluations[::-1], MISSING, {"Versions": "torch <2>"})
+        assert again == page
+
+    def test_nothing_is_fetched_from_anywhere(self, page):
+        assert "http:" not in page and "https:" not in page
+        targets = re.findall(r"""(?:src|href)=["']?([^"'> ]*)""", page)
+        assert targets and all(t.startswith(("data:image/png;base64,", "#")) for t in targets)
+        assert not re.search(r"url\((?!#)|@import|<link", page)
+
+    def test_hostile_names_are_text(self, page):
+        assert page.count("<script>") == 1 and "alert('x')</script>" not in page
+        assert "&lt;script&gt;" in page
+        assert "out of &lt;memory&gt;" in page and "torch &lt;2&gt;" in page
+        assert 'alt="a&lt;b: label"' in page
+
+    def test_missing_evaluations_are_counted_and_listed(self, page):
+        assert "2 of 20 evaluations are missing:" in page
+        assert "lse, seed 2, round 0: failed – out of" in page
+        assert "lse, seed 2, round 1: still to run" in page
+
+    def test_nothing_is_said_to_be_missing_when_nothing_is(self):
+        described, evaluations = whole_project()
+        assert "missing:" not in build(described, evaluations, [], {})
+
+    def test_a_class_that_does_not_occur_is_a_dash_with_an_explanation(self, page):
+        row = re.search(r'<span class="name">train</span></th>(.*?)</tr>', page, re.DOTALL)[1]
+        assert re.findall(r"<td>([^<]*)<", row) == ["0.0", "–", "–", "–"]
+        assert "–: the class occurs neither in the labels nor in the" in page
+
+    def test_changes_are_given_beside_the_class_and_paired_by_seed(self, page):
+        row = re.search(r'<span class="name">road</span></th>(.*?)</tr>', page, re.DOTALL)[1]
+        assert re.findall(r"<td>([^<]*)<", row) == ["60.0", "20.5", "23.5", "26.5"]
+        assert re.findall(r'change (\w+)">([^<]*)<', row) == [("up2", "+3.0"), ("up3", "+6.0")]
+
+    def test_a_round_that_was_not_evaluated_is_not_shown_as_a_number(self):
+        evaluations = [evaluation("lse", 0, 0, 20.0), evaluation("lse", 0, 1, 24.0)]
+        page = build(project(LSE), evaluations, [Missing("lse", 0, 2, "running", "")], {})
+        row = re.search(r'<span class="name">road</span></th>(.*?)</tr>', page, re.DOTALL)[1]
+        assert re.findall(r"<td>([^<]*)<", row) == ["60.0", "20.0", "24.0", "n/a"]
+        assert "1 of 3 evaluations is missing:" in page
+
+    def test_subsets_have_rows_of_their_own(self, page):
+        assert "all 3 classes" in page and ">big<" in page
+
+    def test_the_gallery_shows_image_label_before_and_after(self, page):
+        captions = re.findall(r'alt="second: ([^"]*)"', page)
+        assert captions[:5] == ["image", "label", "source-only", "lse, round 2", "zoom, round 2"]
+        assert len(captions) == 6
+
+    def test_the_gallery_is_as_long_as_the_project_says(self):
+        described, evaluations = whole_project()
+        few = Project(**{**vars(described), "gallery": 1})
+        page = build(few, evaluations, [], {})
+        assert 'alt="a&lt;b: image"' in page and "second: image" not in page
+
+    def test_different_source_networks_have_their_own_pictures(self):
+        evaluations = [
+            evaluation(name, 0, 0, 20.0, pictures(i)) for i, name in enumerate(["lse", "zoom"])
+        ]
+        page = build(project(LSE, experiment("zoom", "control")), evaluations, [], {})
+        assert "second: source-only (lse)" in page and "second: source-only (zoom)" in page
+
+    def test_header_cells_have_a_scope_and_pictures_a_text(self, page):
+        assert not re.search(r"<th(?![^>]*scope=)[^e]", page)
+        assert not re.search(r"<img(?![^>]*alt=)", page)
+        assert page.count("<figcaption>") == page.count("<figure>")
+
+    def test_a_page_can_be_built_before_anything_was_evaluated(self):
+        page = build(project(LSE), [], [Missing("lse", 0, 0, "still to run", "")], {})
+        assert "lse has not been evaluated yet." in page and "n/a" in page

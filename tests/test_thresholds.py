@@ -1,0 +1,136 @@
+"""The threshold of each class: ranks, edges, pooling and the released program's values."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import scalewise
+from scalewise.selftraining.selection import counts_to_take, rank_images
+from scalewise.selftraining.thresholds import class_thresholds
+
+DATA = Path(__file__).parent / "data"
+
+RANKINGS = [np.array([2, 0, 3, 1]), np.array([1, 0]), np.array([], dtype=int)]
+ENTROPY = np.array(
+    [[0.1, 0.5, np.nan], [0.2, 0.6, np.nan], [0.3, np.nan, np.nan], [0.4, np.nan, np.nan]]
+)
+
+
+def thresholds(take, previous=None, **options):
+    tau, images = class_thresholds(RANKINGS, np.array(take), ENTROPY, previous, **options)
+    return tau.tolist(), images.tolist()
+
+
+def test_the_first_image_that_is_not_taken_decides():
+    assert thresholds([2, 1, 0]) == ([0.4, 0.5, 1.0], [3, 0, -1])
+
+
+def test_a_class_of_which_nothing_is_taken_is_decided_by_its_best_image():
+    assert thresholds([0, 0, 0]) == ([0.3, 0.6, 1.0], [2, 1, -1])
+
+
+def test_when_every_image_is_taken_the_last_decides():
+    assert thresholds([4, 2, 0]) == ([0.2, 0.5, 1.0], [1, 0, -1])
+
+
+def test_a_class_that_ranks_nothing_keeps_its_threshold():
+    previous = np.array([0.9, 0.9, 0.7])
+    assert thresholds([2, 1, 0], previous) == ([0.4, 0.5, 0.7], [3, 0, -1])
+    assert previous.tolist() == [0.9, 0.9, 0.7]
+
+
+def test_pooled_is_the_mean_over_the_images_around_the_rank():
+    tau, images = thresholds([1, 0, 0], estimator="pooled", pool=1)
+    assert tau == pytest.approx([(0.3 + 0.1 + 0.4) / 3, (0.6 + 0.5) / 2, 1.0])
+    assert images == [0, 1, -1]
+
+
+def test_pooled_over_no_neighbours_is_the_image_at_the_rank():
+    assert thresholds([2, 1, 0], estimator="pooled", pool=0) == thresholds([2, 1, 0])
+
+
+def test_pool_is_not_read_at_rank():
+    assert thresholds([2, 1, 0], estimator="at_rank", pool=3) == thresholds([2, 1, 0])
+
+
+def test_a_threshold_that_is_not_finite_is_an_error_that_names_its_class():
+    entropy = ENTROPY.copy()
+    entropy[0, 1] = np.nan
+    with pytest.raises(ValueError, match=r"classes \[1\] are not finite"):
+        class_thresholds(RANKINGS, np.array([2, 1, 0]), entropy, None)
+    tau, _ = class_thresholds(RANKINGS, np.array([2, 1, 0]), entropy, None, finite=False)
+    assert np.isnan(tau).tolist() == [False, True, False]
+
+
+def test_arguments_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="known are at_rank, pooled"):
+        thresholds([2, 1, 0], estimator="median")
+    with pytest.raises(ValueError, match="pool"):
+        thresholds([2, 1, 0], estimator="pooled", pool=-1)
+    with pytest.raises(ValueError, match="cannot take 3 of 2"):
+        thresholds([2, 3, 0])
+    with pytest.raises(ValueError, match="previous"):
+        thresholds([2, 1, 0], np.ones(2))
+    with pytest.raises(ValueError, match="mean entropy"):
+        class_thresholds(RANKINGS, np.array([2, 1, 0]), ENTROPY[:, :2], None)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    images=st.integers(0, 9),
+    classes=st.integers(1, 4),
+    pool=st.integers(0, 4),
+)
+def test_thresholds_equal_a_walk_along_each_ranking(seed, images, classes, pool):
+    rng = np.random.default_rng(seed)
+    entropy = rng.random((images, classes))
+    previous = rng.random(classes)
+    rankings = [rng.permutation(images)[: rng.integers(0, images + 1)] for _ in range(classes)]
+    take = np.array([rng.integers(0, len(r) + 1) for r in rankings])
+
+    expected, deciding = [], []
+    for index, ranking in enumerate(rankings):
+        if len(ranking) == 0:
+            expected.append(previous[index])
+            deciding.append(-1)
+            continue
+        rank = take[index] if take[index] < len(ranking) else len(ranking) - 1
+        near = [entropy[i, index] for k, i in enumerate(ranking) if abs(k - rank) <= pool]
+        expected.append(sum(near) / len(near))
+        deciding.append(ranking[rank])
+
+    tau, image_index = class_thresholds(
+        rankings, take, entropy, previous, estimator="pooled", pool=pool
+    )
+    np.testing.assert_allclose(tau, expected, rtol=1e-12)
+    assert image_index.tolist() == deciding
+    assert tau.dtype == np.float64
+
+
+@pytest.mark.parametrize(("source", "missing"), [("gta5", []), ("synthia", [9, 14, 16])])
+def test_the_released_programs_thresholds_are_reproduced_with_their_nans(source, missing):
+    data = np.load(DATA / f"official_selftraining_{source}.npz", allow_pickle=False)
+    in_source = ~np.isin(np.arange(19), missing)
+    rankings = rank_images(
+        data["pixels"], data["mean_probability"], classes_in_source=in_source, min_pixels=1
+    )
+    take = counts_to_take([len(r) for r in rankings], float(data["portion"]), 19, 0)
+    tau, _ = class_thresholds(rankings, take, data["mean_entropy"], None, finite=False)
+    assert np.isnan(tau).any()
+    np.testing.assert_allclose(tau, data["thresholds"], rtol=0, atol=1e-6)
+    assert (tau[missing] == 1).all()
+
+
+def test_selection_and_thresholds_do_not_import_torch():
+    program = "import sys, scalewise.selftraining.thresholds; sys.exit('torch' in sys.modules)"
+    library = str(Path(scalewise.__file__).parents[1])
+    subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": library}, check=True
+    )

@@ -1,0 +1,89 @@
+"""report: one page and the tables behind it, from the evaluations of a project.
+
+Writes `index.html`, `per_class_iou.csv`, `summary.csv`, `summary.txt`, and copies them to their
+stable place, `results/report/<project>/`.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from scalewise.artifacts import pictures_h5
+from scalewise.artifacts.atomic import replacing, write_text
+from scalewise.job import Job, run
+from scalewise.publishing import publish
+from scalewise.reporting import page, tables
+
+
+def read_evaluation(experiment: str, seed: int, number: int, iou: Path, pictures: Path):
+    """One evaluation from its files."""
+    content = pictures_h5.read(pictures)
+    return tables.Evaluation(
+        experiment,
+        seed,
+        number,
+        pd.read_csv(iou),
+        vars(content) if content.ids else None,
+    )
+
+
+def facts(settings: dict, evaluated: list[Path]) -> dict[str, str]:
+    """What a reader wants to know of how the numbers were made."""
+    records = [json.loads((p.parent / "settings.json").read_text()) for p in evaluated]
+
+    def different(get) -> str:
+        return "; ".join(dict.fromkeys(get(r) for r in records))
+
+    found = {
+        "Evaluated with": different(
+            lambda r: ", ".join(f"{k} {r['versions'][k]}" for k in ("python", "torch", "numpy"))
+        ),
+        "Device": different(lambda r: f"{r['device']}, {r['threads']} threads"),
+        "Share p of the images of a class, by round": ", ".join(
+            f"{p:g}" for p in settings["portions"]
+        ),
+    }
+    if settings["pinned"]:
+        found["Stages kept over a change of code (code: pinned)"] = ", ".join(settings["pinned"])
+    return found
+
+
+def report(job: Job) -> None:
+    s = job.settings
+    rows = list(zip(s["evaluations"], job.inputs("iou"), job.inputs("pictures"), strict=True))
+    evaluations = [read_evaluation(*who, iou, pictures) for who, iou, pictures in rows]
+    missing = [tables.Missing(**row) for row in s["missing"]]
+    project = tables.Project(
+        name=s["project"],
+        classes=s["classes"],
+        colors=[tuple(c) for c in s["colors"]],
+        subsets=s["subsets"],
+        source=s["data"]["source"],
+        target=s["data"]["target"],
+        validation=s["data"]["validation"],
+        experiments=s["experiments"],
+        rounds=s["rounds"],
+        gallery=s["gallery"],
+    )
+    summary = tables.summary(evaluations, s["subsets"])
+    headline = tables.headline(summary, project)
+    for name, table in (
+        ("per_class_iou.csv", tables.per_class_iou(evaluations)),
+        ("summary.csv", summary),
+    ):
+        with replacing(job.output(name)) as temporary:
+            table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
+    html = page.build(project, evaluations, missing, facts(s, job.inputs("iou")))
+    write_text(job.output("index.html"), html)
+    words = [tables.text_table(headline), "", *tables.sentences(headline)]
+    words += [
+        f"missing: {m.experiment}, seed {m.seed}, round {m.round}: {m.state}" for m in missing
+    ]
+    write_text(job.output("summary.txt"), "\n".join(words) + "\n")
+    names = ("index.html", "per_class_iou.csv", "summary.csv", "summary.txt")
+    publish([job.output(name) for name in names], s["project"], job.key)
+
+
+if __name__ == "__main__":
+    run(report, __doc__)

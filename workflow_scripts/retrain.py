@@ -1,0 +1,101 @@
+"""retrain: one round of training on source images and reliable patches (the method, step 5).
+
+Writes `model.safetensors` and `training.csv`. Optimiser and schedule begin anew in every round, so
+that a round depends on its inputs alone. With a target weight of 0 no patch is read: a control that
+makes as many steps on the source.
+"""
+
+import logging
+import math
+
+import numpy as np
+import torch
+
+from scalewise.artifacts import selected_csv, thresholds_csv, training_csv
+from scalewise.data.dataset import DataSet
+from scalewise.job import Job, run
+from scalewise.models import store
+from scalewise.models.network import freeze_batchnorm, normalise
+from scalewise.runtime import prepared
+from scalewise.training.loop import train
+from scalewise.training.losses import cross_entropy, patch_loss
+from scalewise.training.patch_batches import PatchBatches
+from scalewise.training.randomness import derived_seed
+from scalewise.training.source_batches import SourceBatches
+
+log = logging.getLogger(__name__)
+
+
+def retrain(job: Job) -> None:
+    s = job.settings
+    model = store.load(job.input("model"))
+    # rounds differ in what they draw; so do seeds
+    seed = derived_seed(s["seed"], "round", s["round"])
+    source = DataSet(
+        job.locations["source"],
+        job.input("source_images"),
+        model.size,
+        job.input("source_labels"),
+        s["label_ids"],
+    )
+    source_batches = SourceBatches(
+        source, seed, s["source_batch"], s["augmentation"], s["source_zoom"]
+    )
+    patch_batches = None
+    if job.has_input("patches"):
+        tau = np.array([row.tau for row in thresholds_csv.read(job.input("thresholds"))])
+        patch_batches = PatchBatches(
+            job.input("patches"), tau, seed, s["target_batch"], s["target_augmentation"]
+        )
+    selected = len(selected_csv.read(job.input("selected")))
+    steps = math.ceil(selected * s["epochs"] * s["per_image"] / s["target_batch"])
+    job.notes.update(steps=steps, selected=selected)
+    network = model.network
+    with prepared(job) as device:
+        network.to(device, memory_format=torch.channels_last).train()
+        if s["freeze_batchnorm"]:
+            freeze_batchnorm(network)
+
+        def make_batch(step: int):
+            return source_batches.make(step), patch_batches.make(step) if patch_batches else None
+
+        def loss_terms(batch):
+            (images, labels), patches = batch
+            # one pass for both: with frozen statistics an image's output is its own affair
+            if patches is not None:
+                images = torch.cat([images, patches[0]])
+            x = normalise(images.to(device), model.preprocessing)
+            logits = network(x.contiguous(memory_format=torch.channels_last))
+            source_loss = cross_entropy(logits[: len(labels)], labels.to(device))
+            plain = focal = torch.zeros_like(source_loss)
+            if patches is not None:
+                plain, focal = patch_loss(
+                    logits[len(labels) :], patches[1].to(device), **s["focal"]
+                )
+            loss = source_loss + s["target_weight"] * (plain + focal)
+            return {"loss": loss, "source": source_loss, "patch": plain, "focal": focal}
+
+        def finish(columns, rows):
+            store.save(
+                job.output("model.safetensors"), network, model.settings, model.classes, model.size
+            )
+            training_csv.write(job.output("training.csv"), columns, rows)
+            if patch_batches is not None:
+                log.info("patches without a reliable pixel: %d", patch_batches.empty)
+
+        train(
+            job,
+            network,
+            make_batch,
+            loss_terms,
+            terms=["loss", "source", "patch", "focal"],
+            steps=steps,
+            seed=seed,
+            optimizer_settings=s["optimizer"],
+            schedule=s["schedule"],
+            finish=finish,
+        )
+
+
+if __name__ == "__main__":
+    run(retrain, __doc__)

@@ -1,0 +1,1 @@
+"""Scalewise: adapt a segmentation network to unlabelled images by scale-invariant examples."""

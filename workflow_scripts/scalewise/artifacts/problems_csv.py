@@ -1,0 +1,26 @@
+"""`problems.csv`: what is wrong with which file of a data set, in words, and the verdict."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalewise.artifacts import table
+
+_TYPES = {"file": str, "problem": str, "verdict": str}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file (path as a person finds it), its problem, and `stop` (nothing runs) or `skip`."""
+
+    file: str
+    problem: str
+    verdict: str = "stop"
+
+
+def write(path: str | Path, problems: list[Problem]) -> None:
+    table.write(path, list(_TYPES), ((p.file, p.problem, p.verdict) for p in problems))
+
+
+def read(path: str | Path) -> list[Problem]:
+    columns = table.read(path, _TYPES)
+    return [Problem(*row) for row in zip(*columns.values(), strict=True)]

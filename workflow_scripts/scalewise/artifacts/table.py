@@ -1,0 +1,52 @@
+"""Tables as CSV: UTF-8, one header line, floats written so that they read back to the same bits."""
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from scalewise.artifacts.atomic import replacing
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):  # numpy's float64 is one too
+        return "" if math.isnan(value) else repr(float(value))
+    return value
+
+
+def write(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write the rows under a header; None and NaN become empty cells."""
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def read(path: str | Path, types: Mapping[str, type]) -> dict[str, list]:
+    """Read the named columns, converted; an empty cell of a float column is NaN.
+
+    Raises: ValueError naming the file when a column is missing or a cell does not convert.
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        rows = list(reader)
+    missing = [name for name in types if name not in header]
+    if missing:
+        raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(header)}")
+    table = {}
+    for name, kind in types.items():
+        position = header.index(name)
+        cells = [row[position] for row in rows]
+        try:
+            if kind is float:
+                table[name] = [float(cell) if cell else math.nan for cell in cells]
+            else:
+                table[name] = cells if kind is str else [kind(cell) for cell in cells]
+        except ValueError as error:
+            raise ValueError(f"{path}: column {name}: {error}") from None
+    return table

@@ -1,0 +1,33 @@
+"""`thresholds.csv`: per class the entropy threshold tau, where it came from, what it keeps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalewise.artifacts import table
+
+_TYPES = {"class": str, "tau": float, "image": str, "taken": int, "ranked": int, "kept": float}
+
+
+@dataclass(frozen=True)
+class ThresholdRow:
+    """Class name, tau (normalised entropy, 0..1), the image it came from (empty: none, the last
+    finite value stays), images taken and ranked for the class, and the share (0..1) of the patches'
+    pixels of this predicted class that tau keeps (NaN where there are none)."""
+
+    name: str
+    tau: float
+    image: str
+    taken: int
+    ranked: int
+    kept: float
+
+
+def write(path: str | Path, rows: list[ThresholdRow]) -> None:
+    table.write(
+        path, list(_TYPES), ((r.name, r.tau, r.image, r.taken, r.ranked, r.kept) for r in rows)
+    )
+
+
+def read(path: str | Path) -> list[ThresholdRow]:
+    columns = table.read(path, _TYPES)
+    return [ThresholdRow(*row) for row in zip(*columns.values(), strict=True)]

@@ -1,0 +1,112 @@
+"""Random views of an image and its label: pure functions of a generator and the settings."""
+
+import cv2
+import numpy as np
+
+from scalewise.taxonomy import IGNORE
+
+
+def augment(
+    image: np.ndarray, label: np.ndarray, settings: dict, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a random view of the same size.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        label: uint8 (H, W), 255 = ignored.
+        settings: `flip`; `scale` (smallest, largest: log-uniform; larger views are cropped, smaller
+            ones padded with ignored pixels); `brightness`, `contrast`, `saturation`,
+            `channel_gain`, `gamma` (largest relative change; 0 is off); `blur` (largest standard
+            deviation in pixels).
+        generator: its draws follow from seed, step and item alone. The number of draws does not
+            depend on what they bring, so that one setting does not change the others' draws.
+    """
+    flip, scale, top, left = generator.random(4)
+    colour = generator.uniform(-1, 1, 7)
+    blur = generator.random()
+    if settings["flip"] and flip < 0.5:
+        image, label = image[:, ::-1], label[:, ::-1]
+    low, high = settings["scale"]
+    if (low, high) != (1, 1):
+        factor = float(np.exp(np.log(low) + scale * (np.log(high) - np.log(low))))
+        image, label = rescale(image, label, factor, (top, left))
+    image = _recolour(image, settings, colour)
+    if settings["blur"] > 0:
+        sigma = settings["blur"] * blur
+        if sigma > 0.1:
+            image = cv2.GaussianBlur(image, (0, 0), sigma)
+    return np.ascontiguousarray(image), np.ascontiguousarray(label)
+
+
+def rescale(
+    image: np.ndarray, label: np.ndarray, factor: float, at: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale by `factor` and cut or pad to the old size; `at` (0..1, 0..1) places cut or content.
+
+    Padding is the image's mean colour, its labels ignored.
+    """
+    height, width = label.shape
+    h, w = max(1, round(height * factor)), max(1, round(width * factor))
+    shrinking = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(np.ascontiguousarray(image), (w, h), interpolation=shrinking)
+    mapped = cv2.resize(np.ascontiguousarray(label), (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
+    if factor >= 1:
+        top, left = int(at[0] * (h - height + 1)), int(at[1] * (w - width + 1))
+        part = np.s_[top : top + height, left : left + width]
+        return scaled[part], mapped[part]
+    top, left = int(at[0] * (height - h + 1)), int(at[1] * (width - w + 1))
+    part = np.s_[top : top + h, left : left + w]
+    canvas = np.empty_like(image)
+    canvas[:] = np.round(scaled.mean((0, 1)))
+    canvas[part] = scaled
+    ignored = np.full_like(label, IGNORE)
+    ignored[part] = mapped
+    return canvas, ignored
+
+
+def zoom(
+    image: np.ndarray, label: np.ndarray, generator: np.random.Generator, factor: float = 2.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut 1 / factor of each side at a random place and scale it up to the old size, with its true
+    label: what the paper does to target patches, done to the source (the control `source_zoom`)."""
+    height, width = label.shape
+    h, w = round(height / factor), round(width / factor)
+    top = generator.integers(height - h + 1)
+    left = generator.integers(width - w + 1)
+    part = np.s_[top : top + h, left : left + w]
+    return (
+        cv2.resize(
+            np.ascontiguousarray(image[part]), (width, height), interpolation=cv2.INTER_LINEAR
+        ),
+        cv2.resize(
+            np.ascontiguousarray(label[part]),
+            (width, height),
+            interpolation=cv2.INTER_NEAREST_EXACT,
+        ),
+    )
+
+
+def _recolour(image: np.ndarray, settings: dict, draws: np.ndarray) -> np.ndarray:
+    brightness, contrast, saturation, gamma, *gains = draws
+    strengths = [
+        settings[k] for k in ("brightness", "contrast", "saturation", "gamma", "channel_gain")
+    ]
+    if not any(strengths):
+        return image
+    x = image.astype(np.float32) / 255
+    if settings["saturation"]:
+        grey = x.mean(2, keepdims=True)
+        x = grey + (x - grey) * np.float32(1 + settings["saturation"] * saturation)
+    if settings["contrast"]:
+        mean = x.mean(dtype=np.float64)
+        x = np.float32(mean) + (x - np.float32(mean)) * np.float32(
+            1 + settings["contrast"] * contrast
+        )
+    if settings["brightness"]:
+        x = x + np.float32(settings["brightness"] * brightness)
+    if settings["channel_gain"]:
+        x = x * (1 + settings["channel_gain"] * np.asarray(gains)).astype(np.float32)
+    x = np.clip(x, 0, 1)
+    if settings["gamma"]:
+        x = x ** np.float32(np.exp(gamma * np.log1p(settings["gamma"])))
+    return np.round(x * 255).astype(np.uint8)

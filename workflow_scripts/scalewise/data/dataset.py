@@ -1,0 +1,69 @@
+"""Images and labels at the working size, decoded once and kept while the memory limit allows."""
+
+from pathlib import Path
+
+import numpy as np
+
+from scalewise.artifacts import images_csv, labels_csv
+from scalewise.data import reading
+from scalewise.data.cache import ArrayCache
+
+
+class DataSet:
+    """A set's images, with labels where they are given.
+
+    Args:
+        root: folder that the paths of the tables are relative to.
+        images: `images.csv` of the set.
+        size: working height and width, or None for each image's own size.
+        labels: `labels.csv` of the set; only images that have a row in it are kept.
+        label_ids: label id -> class index.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        images: str | Path,
+        size: tuple[int, int] | None,
+        labels: str | Path | None = None,
+        label_ids: dict[str, int] | None = None,
+    ):
+        self._root, self._size = Path(root), size
+        self._images = images_csv.read(images)
+        self._labels = None
+        if labels is not None:
+            self._labels = {row.id: row for row in labels_csv.read(labels)}
+            self._images = [row for row in self._images if row.id in self._labels]
+            self._table = reading.lookup_table(label_ids or {})
+        self._cache = ArrayCache()
+        self.ids = [row.id for row in self._images]
+        self.position = {name: i for i, name in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def image(self, number: int) -> np.ndarray:
+        """uint8 (H, W, 3) RGB at the working size. Raises UnreadableImage naming the file."""
+        path = self._root / self._images[number].path
+        image = self._reading(reading.read_image, path)
+        return reading.resize_image(image, self._size) if self._size else image
+
+    def own_label(self, number: int) -> np.ndarray:
+        """uint8 (h, w) class indices at the label's own size."""
+        path = self._root / self._labels[self.ids[number]].path
+        return self._reading(lambda p: reading.read_label(p, self._table), path)
+
+    @staticmethod
+    def _reading(read, path: Path) -> np.ndarray:
+        try:
+            return read(path)
+        except reading.UnreadableImage as error:
+            raise reading.UnreadableImage(f"{path}: {error}") from None
+
+    def pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and label at the working size; must not be written to (they are kept)."""
+        return self._cache.get(number, self._decode)
+
+    def _decode(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        label = self.own_label(number)
+        return self.image(number), reading.resize_label(label, self._size or label.shape)

@@ -1,0 +1,112 @@
+"""The index of a set's files: a content hash for each, so that a set is known by what it holds.
+
+Touching, moving or copying files changes nothing; changing, adding or removing one does. Hashes are
+cached by size and times in `results/index/`, so that unchanged files are not read again.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalewise.artifacts.atomic import write_text
+
+FOLDER = Path("results", "index")
+_WILD = "*?["
+
+
+@dataclass(frozen=True)
+class Index:
+    """digest: of all paths and contents; files: path relative to the root -> content hash, empty
+    for a file that is not there; path: where this index is stored."""
+
+    digest: str
+    files: dict[str, str]
+    path: str
+
+
+def find_images(root: str | Path, pattern: str) -> list[str]:
+    """Paths relative to `root`, with forward slashes, sorted; hidden files are left out."""
+    found = glob.glob(pattern, root_dir=root, recursive=True)
+    return sorted(p.replace(os.sep, "/") for p in found if os.path.isfile(os.path.join(root, p)))
+
+
+def image_id(path: str, pattern: str) -> str:
+    """What the stars of the pattern stand for, from the first to the last of them.
+
+    `image_id("leftImg8bit/val/ulm/a_1_leftImg8bit.png", "leftImg8bit/val/**/*_leftImg8bit.png")`
+    is `"ulm/a_1"`.
+    """
+    first = min(i for i, letter in enumerate(pattern) if letter in _WILD)
+    last = max(i for i, letter in enumerate(pattern) if letter in "*?]")
+    prefix = pattern[: pattern.rfind("/", 0, first) + 1]
+    # a name such as frame_*.png: its constant start is left out as well
+    start = pattern[len(prefix) : first] if "/" not in pattern[first:] else ""
+    suffix = pattern[last + 1 :]
+    return path[len(prefix) + len(start) : len(path) - len(suffix)]
+
+
+def content_hash(path: str | Path) -> str:
+    """Hash of a file's bytes, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _stamp(path: str) -> list[int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    # the time of the last change of the inode is there for files replaced under their old times
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def index_files(root: str | Path, paths: Iterable[str], name: str) -> Index:
+    """Index the files at `paths` below `root`; `name` tells indexes of one root apart.
+
+    Says on standard error how far it is when there is much to read.
+    """
+    root = os.path.realpath(root)
+    where = hashlib.sha256(f"{root}\0{name}".encode()).hexdigest()[:16]
+    cache = FOLDER / f"{where}.json"
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        known = {}
+    stamps = {path: _stamp(os.path.join(root, path)) for path in paths}
+    changed = [
+        path
+        for path, stamp in stamps.items()
+        if stamp is not None and (path not in known or known[path][:3] != stamp)
+    ]
+    files = {path: known[path][3] for path in stamps if path in known}
+    files.update((path, "") for path, stamp in stamps.items() if stamp is None)
+    files.update(_hash_all(root, changed))
+    entries = {p: [*stamp, files[p]] for p, stamp in stamps.items() if stamp is not None}
+    if entries != known:
+        content = {"root": root, "name": name, "files": entries}
+        write_text(cache, json.dumps(content))
+    text = json.dumps(sorted((path, files[path]) for path in stamps))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Index(digest, {path: files[path] for path in stamps}, str(cache))
+
+
+def _hash_all(root: str, paths: list[str]) -> dict[str, str]:
+    result, said = {}, time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        hashes = pool.map(content_hash, (os.path.join(root, path) for path in paths))
+        for path, value in zip(paths, hashes, strict=True):
+            result[path] = value
+            if time.monotonic() - said > 5:
+                said = time.monotonic()
+                print(f"reading {root}: {len(result)} of {len(paths)} files", file=sys.stderr)
+    return result

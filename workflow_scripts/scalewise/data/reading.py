@@ -1,0 +1,83 @@
+"""Decode images and labels with Pillow, and bring them to the working size."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+# Large enough for any camera, small enough that a forged header cannot eat the memory.
+Image.MAX_IMAGE_PIXELS = 200_000_000
+cv2.setNumThreads(0)  # a job uses the threads it was given, and no others
+
+UNDECLARED = 254  # label value of ids that the id map does not list (never a class index)
+
+
+class UnreadableImage(Exception):
+    """The message says what is wrong, without the file's name."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image as uint8 (H, W, 3) RGB. Raises UnreadableImage."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableImage(_plain(error)) from None
+
+
+def read_label_ids(path: str | Path) -> np.ndarray:
+    """Read a label image as its own ids, uint8 (H, W); a palette image by its indices.
+
+    Raises UnreadableImage, also for an image that holds colours rather than ids.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P", "1", "I;16", "I"):
+                raise UnreadableImage(
+                    f"holds colours (mode {image.mode}), not class ids: convert it to one channel"
+                )
+            ids = np.asarray(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableImage(_plain(error)) from None
+    if ids.dtype != np.uint8:
+        if ids.size and (ids.min() < 0 or ids.max() > 255):
+            raise UnreadableImage(f"holds label ids up to {int(ids.max())}; 0 to 255 are possible")
+        ids = ids.astype(np.uint8)
+    return ids
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the file is gone"
+    text = str(error)
+    if "cannot identify" in text:
+        return "not an image, or cut short"
+    return f"cannot be decoded ({text})"
+
+
+def lookup_table(label_ids: dict[str, int]) -> np.ndarray:
+    """uint8 (256,): label id -> class index, `IGNORE`, or `UNDECLARED`."""
+    table = np.full(256, UNDECLARED, np.uint8)
+    for label_id, index in label_ids.items():
+        table[int(label_id)] = index
+    return table
+
+
+def read_label(path: str | Path, table: np.ndarray) -> np.ndarray:
+    """Read a label image as class indices, uint8 (H, W), 255 = ignored. Raises UnreadableImage."""
+    return table[read_label_ids(path)]
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W, 3) -> (*size, 3), bicubic with Pillow's anti-aliasing."""
+    if image.shape[:2] == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W) -> size, nearest: no class is invented between two others."""
+    if label.shape == tuple(size):
+        return label
+    return np.asarray(Image.fromarray(label).resize(size[::-1], Image.Resampling.NEAREST))

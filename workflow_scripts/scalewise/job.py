@@ -1,0 +1,165 @@
+"""What every stage's script shares: arguments, log, progress, errors, `settings.json` at the end.
+
+Nothing here has a say in what a stage computes (see `scalewise.code_digest.UNCOUNTED`).
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from scalewise.artifacts.atomic import write_text
+from scalewise.progress import Progress
+
+log = logging.getLogger("scalewise")
+FORMAT_VERSION = 1
+
+
+class UserError(Exception):
+    """Something that the user can mend; the message names file or key and says what to do."""
+
+
+class Job:
+    """One run of a stage's script.
+
+    settings, inputs (role -> path or list of paths), locations, folder: as the plan wrote them;
+    threads and gpus: what the job was given; device: filled in by the stages that use the network.
+    """
+
+    def __init__(self, description: dict, threads: int, gpus: int):
+        self.stage: str = description["stage"]
+        self.key: str = description["key"]
+        self.title: str = description["title"]
+        self.folder = Path(description["folder"])
+        self.settings: dict = description["settings"]
+        self.contents: dict[str, str] = description["contents"]
+        self.locations: dict[str, str] = description["locations"]
+        self.threads, self.gpus = threads, gpus
+        self.device = "none"
+        self.save_minutes = 5.0
+        self.notes: dict[str, object] = {}
+        self._description = description
+        self.progress = Progress(
+            Path("results", "progress", f"{self.stage}-{self.key}.json"), self.title
+        )
+
+    def input(self, role: str) -> Path:
+        return Path(self._description["inputs"][role]["path"])
+
+    def inputs(self, role: str) -> list[Path]:
+        return [Path(item["path"]) for item in self._description["inputs"][role]]
+
+    def has_input(self, role: str) -> bool:
+        return role in self._description["inputs"]
+
+    def output(self, name: str) -> Path:
+        return self.folder / name
+
+    @property
+    def state_folder(self) -> Path:
+        """Where a training keeps its state: no declared output, so the engine leaves it alone."""
+        return Path("results", "state", f"{self.stage}-{self.key}")
+
+    def write_settings(self, seconds: float) -> None:
+        """Write `settings.json`, the last file of a stage."""
+        packages = ("torch", "numpy", "pillow", "opencv-python-headless", "h5py", "safetensors")
+        content = {
+            "format": FORMAT_VERSION,
+            **{k: self._description[k] for k in ("stage", "key", "identity", "code", "contents")},
+            "settings": self.settings,
+            "inputs": self._description["inputs"],
+            "locations": self.locations,
+            "seed": self.settings.get("seed"),
+            "threads": self.threads,
+            "device": self.device,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in packages},
+            },
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 2),
+            "notes": self.notes,
+        }
+        write_text(self.output("settings.json"), json.dumps(content, indent=1, sort_keys=True))
+
+
+def _set_up_log(path: str | None) -> None:
+    handlers: list[logging.Handler] = []
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="a", encoding="utf-8"))
+    else:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    logging.basicConfig(
+        level=logging.INFO, handlers=handlers, format="%(asctime)s %(message)s", force=True
+    )
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(message: str) -> None:
+    """An error goes to the person and to the log."""
+    print(message, file=sys.stderr, flush=True)
+    log.error("%s", message)
+
+
+def run(work: Callable[[Job], None], manual: str | None) -> None:
+    """Run a stage's script as a program: read its description, work, write `settings.json`.
+
+    Exits with 1 after a user's mistake (one message), with 130 when interrupted.
+    """
+    parser = argparse.ArgumentParser(
+        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "description", metavar="STAGE.json",
+        help="what to do, as written by the plan: results/plans/stages/<stage>/<key>.json",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, default=1, help="threads to use (default 1)")
+    parser.add_argument("--gpus", type=int, default=1, help="devices to use (default 1)")
+    parser.add_argument("--save-minutes", type=float, default=5.0, help="minutes between states")
+    parser.add_argument("--log", help="log file (default: standard error)")
+    arguments = parser.parse_args()
+    # before numpy, torch or cv2 start their pools: never more threads than given, never spinning
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(arguments.threads)
+    _set_up_log(arguments.log)
+    signal.signal(signal.SIGTERM, _interrupt)
+    begun = time.monotonic()
+    try:
+        description = json.loads(Path(arguments.description).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"{arguments.description}: no stage description ({error})")
+    job = Job(description, arguments.threads, arguments.gpus)
+    job.save_minutes = arguments.save_minutes
+    log.info("%s [%s/%s], threads %d", job.title, job.stage, job.key, job.threads)
+    try:
+        work(job)
+        job.write_settings(time.monotonic() - begun)
+    except KeyboardInterrupt:
+        job.progress.close("interrupted")
+        log.info("interrupted; the next run goes on")
+        sys.exit(130)
+    except UserError as error:
+        job.progress.close("failed", str(error))
+        _say(f"\n{job.title}:\n{error}\n")
+        sys.exit(1)
+    except Exception as error:
+        job.progress.close("failed", f"{type(error).__name__}: {error}")
+        log.error("%s", traceback.format_exc())
+        place = f"; details in {arguments.log}" if arguments.log else ""
+        _say(f"\n{job.title}:\nunexpected {type(error).__name__}: {error}{place}\n")
+        sys.exit(1)
+    job.progress.close("finished")
+    log.info("finished in %.1f s", time.monotonic() - begun)

@@ -1,0 +1,40 @@
+"""What every network of this project is: images in, logits at the network's own stride out."""
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """Base of all networks.
+
+    `forward` takes normalised images, float (N, 3, H, W), and returns logits (N, K, h, w) at the
+    network's own stride. `classifier_parameters` are those that some recipes train faster.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def classifier_parameters(self) -> list[nn.Parameter]:
+        raise NotImplementedError
+
+
+def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Scale logits (N, K, h, w) to (N, K, *size): bilinear, align_corners=False, float32."""
+    return functional.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+
+
+def normalise(images: Tensor, preprocessing: dict) -> Tensor:
+    """uint8 (N, H, W, 3) RGB -> float32 (N, 3, H, W): channels in order, minus mean, by scale."""
+    if preprocessing["order"] == "bgr":
+        images = images.flip(-1)
+    mean = torch.tensor(preprocessing["mean"], device=images.device)
+    scale = torch.tensor(preprocessing["scale"], device=images.device)
+    return ((images.float() - mean) / scale).permute(0, 3, 1, 2)
+
+
+def freeze_batchnorm(model: nn.Module) -> None:
+    """Keep the statistics as they are: target patches in them would confound a comparison."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()

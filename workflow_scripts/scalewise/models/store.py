@@ -1,0 +1,54 @@
+"""Build networks by name; write and read them with all that is needed to predict."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from scalewise.artifacts import model_file
+from scalewise.models.compact import Compact
+from scalewise.models.network import Network
+
+NETWORKS = {"compact": Compact}
+
+
+def build(network: dict, classes: int) -> Network:
+    """network: `name` and the options of that network, as in the settings (`preprocessing` is no
+    option of the network). Raises KeyError for an unknown name."""
+    options = {k: v for k, v in network.items() if k not in ("name", "preprocessing")}
+    return NETWORKS[network["name"]](classes, **options)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network with the settings it was built from, its classes, and its working size."""
+
+    network: Network
+    settings: dict
+    classes: list[str]
+    size: tuple[int, int]
+
+    @property
+    def preprocessing(self) -> dict:
+        return self.settings["preprocessing"]
+
+
+def save(path: str | Path, model: nn.Module, settings: dict, classes: list[str], size) -> None:
+    """Write weights and description; see `scalewise.artifacts.model_file`."""
+    description = {"network": settings, "classes": list(classes), "size": list(size)}
+    model_file.write(path, model_file.ModelFile(model.state_dict(), description))
+
+
+def load(path: str | Path) -> LoadedModel:
+    """Raises ValueError naming the file when it does not hold such a network."""
+    content = model_file.read(path)
+    d = content.description
+    network = build(d["network"], len(d["classes"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            network.load_state_dict(content.tensors)
+        except RuntimeError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return LoadedModel(network, d["network"], d["classes"], tuple(d["size"]))

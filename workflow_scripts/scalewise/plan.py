@@ -1,0 +1,560 @@
+"""The plan: experiments x seeds x rounds -> stages with keys, inputs and settings.
+
+Every stage lives in `results/<stage>/<key>/`. The key is a digest of all that determines its files:
+settings, code, the keys of its inputs, and for data the content of the files. Equal stages of two
+experiments are one stage. Neither torch nor pandas is imported here.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scalewise import config as configuration
+from scalewise.artifacts.atomic import write_text
+from scalewise.config import Experiment, Project, StreetsSet
+from scalewise.taxonomy import IGNORE
+
+RESULTS = "results"
+SETTINGS_FILE = "settings.json"
+
+# stage -> the files that it writes beside settings.json
+OUTPUTS = {
+    "make_streets": ("files.csv",),
+    "scan_images": ("images.csv", "problems.csv"),
+    "scan_labels": ("labels.csv", "problems.csv"),
+    "check_data": ("verdict.txt",),
+    "train_source": ("model.safetensors", "training.csv"),
+    "reestimate_batchnorm": ("model.safetensors",),
+    "score_target": ("scores.csv",),
+    "select_images": ("selected.csv",),
+    "infer_patches": ("patches.h5",),
+    "compute_thresholds": ("thresholds.csv",),
+    "retrain": ("model.safetensors", "training.csv"),
+    "evaluate": ("confusion.csv", "iou.csv", "pictures.h5", "pictures.png"),
+    "report": ("index.html", "per_class_iou.csv", "summary.csv", "summary.txt"),
+}
+NETWORK_STAGES = frozenset(
+    {
+        "train_source",
+        "reestimate_batchnorm",
+        "score_target",
+        "infer_patches",
+        "retrain",
+        "evaluate",
+    }
+)
+PINNABLE = frozenset(OUTPUTS) - {"report", "check_data"}
+
+
+def digest(content: object) -> str:
+    """Key of plain JSON content: the first 16 hexadecimal digits of its SHA-256."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input of a stage: a file of another stage."""
+
+    stage: "Stage"
+    file: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.stage.folder}/{self.file}"
+
+
+@dataclass
+class Stage:
+    """One job of the DAG.
+
+    settings: plain JSON values that determine the result; inputs: role -> file(s) of other stages;
+    contents: role -> digest of data files; locations: where things are on this machine, which
+    determines nothing; after: stages to wait for, which determine nothing either; users: the
+    experiments, seeds and rounds that need it.
+    """
+
+    name: str
+    key: str
+    code: str
+    settings: dict
+    inputs: dict[str, Source | list[Source]]
+    contents: dict[str, str]
+    identity: str
+    what: str
+    locations: dict[str, str] = field(default_factory=dict)
+    after: list["Stage"] = field(default_factory=list)
+    users: dict[tuple[str, int | None, int | None], None] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        return f"{RESULTS}/{self.name}/{self.key}"
+
+    @property
+    def outputs(self) -> list[str]:
+        return [f"{self.folder}/{name}" for name in (*OUTPUTS[self.name], SETTINGS_FILE)]
+
+    @property
+    def sources(self) -> list[Source]:
+        flat = []
+        for value in self.inputs.values():
+            flat.extend(value if isinstance(value, list) else [value])
+        return flat
+
+    @property
+    def description_path(self) -> str:
+        return f"{RESULTS}/plans/stages/{self.name}/{self.key}.json"
+
+    @property
+    def title(self) -> str:
+        """What the job is, in words: experiment, seed, round, step."""
+        users = list(self.users)
+        if not users:
+            return self.what
+        experiment, seed, round_number = users[0]
+        names = list(dict.fromkeys(name for name, _, _ in users))
+        label = experiment if len(names) == 1 else f"{experiment} (+{len(names) - 1})"
+        if seed is not None:
+            label += f", seed {seed}"
+        if round_number is not None:
+            label += f", round {round_number}"
+        return f"{label}: {self.what}"
+
+    def description(self) -> dict:
+        """The file that tells the stage's script what to do."""
+
+        def place(source: Source) -> dict:
+            return {"stage": source.stage.name, "key": source.stage.key, "path": source.path}
+
+        return {
+            "stage": self.name,
+            "key": self.key,
+            "title": self.title,
+            "folder": self.folder,
+            "settings": self.settings,
+            "inputs": {
+                role: [place(s) for s in value] if isinstance(value, list) else place(value)
+                for role, value in self.inputs.items()
+            },
+            "contents": self.contents,
+            "code": self.code,
+            "identity": self.identity,
+            "locations": self.locations,
+        }
+
+
+@dataclass(frozen=True)
+class Round:
+    """The stages of one round of one experiment and seed; round 0 is source-only."""
+
+    experiment: str
+    seed: int
+    number: int
+    stages: dict[str, Stage]
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """What the data index says of one set: digests of its images and of its labels, and the files
+    that list them (`None` where the set is drawn by a stage)."""
+
+    images: str | None
+    labels: str | None
+    image_index: str | None = None
+    label_index: str | None = None
+
+
+class Plan:
+    """All stages of a project, by name and key; `rounds` says who needs which."""
+
+    def __init__(
+        self,
+        project: Project,
+        code: Callable[[str], str],
+        files: Callable[[configuration.Layout, bool], DataFiles],
+        finished: Callable[[str, str], str | None] = lambda stage, identity: None,
+    ):
+        """
+        Args:
+            project: checked settings.
+            code: stage name -> digest of its code.
+            files: layout, labels wanted -> digests of its content.
+            finished: stage name, identity -> key of a finished result, for pinned stages.
+
+        Raises: ConfigError when `code:` names no stage.
+        """
+        self.project = project
+        self.stages: dict[tuple[str, str], Stage] = {}
+        self.rounds: list[Round] = []
+        self._code, self._files, self._finished = code, files, finished
+        self._pinned = project.settings.code
+        for name in self._pinned:
+            if name not in PINNABLE:
+                raise configuration.ConfigError(
+                    f"code.{name}: no such stage; one of {', '.join(sorted(PINNABLE))}"
+                )
+        self._classes = configuration.taxonomy(project.settings.data)
+        for experiment in project.experiments:
+            for seed in project.settings.seeds:
+                self._add_experiment(experiment, seed)
+        self.check = self._add_check()
+        for stage in self.stages.values():
+            if stage.name in NETWORK_STAGES:
+                stage.after.append(self.check)
+        self.report = self.add_report(self.rounds, [])
+
+    # --- building ---------------------------------------------------------------------------------
+
+    def _add(
+        self,
+        name: str,
+        what: str,
+        settings: Mapping,
+        inputs: Mapping[str, Source | list[Source]] | None = None,
+        contents: Mapping[str, str] | None = None,
+        locations: Mapping[str, str] | None = None,
+        user: tuple[str, int | None, int | None] | None = None,
+    ) -> Stage:
+        inputs, contents = dict(inputs or {}), dict(contents or {})
+
+        def keys(value: Source | list[Source]):
+            if isinstance(value, list):
+                return [keys(item) for item in value]
+            return [value.stage.name, value.stage.key, value.file]
+
+        determined = {
+            "stage": name,
+            "settings": settings,
+            "inputs": {role: keys(value) for role, value in inputs.items()},
+            "contents": contents,
+        }
+        identity, code = digest(determined), self._code(name)
+        key = digest({**determined, "code": code})
+        if self._pinned.get(name) == "pinned":
+            key = self._finished(name, identity) or key
+        stage = self.stages.get((name, key))
+        if stage is None:
+            stage = Stage(
+                name, key, code, dict(settings), inputs, contents, identity, what,
+                locations=dict(locations or {}),
+            )  # fmt: skip
+            self.stages[name, key] = stage
+        if user is not None:
+            stage.users.setdefault(user)
+        return stage
+
+    def _set(self, data, which: str, labels: bool) -> dict[str, Source]:
+        """Add the scans of a data set; labels are looked at only where they are asked for."""
+        dataset = getattr(data, which)
+        layout = configuration.layout(data, dataset)
+        inputs, image_contents, label_contents = {}, {}, {}
+        places = {}
+        if isinstance(dataset, StreetsSet):
+            drawn = self._add(
+                "make_streets",
+                f"drawing {dataset.images} streets, style of the {which} set",
+                {
+                    "images": dataset.images,
+                    "seed": dataset.seed,
+                    "split": dataset.split,
+                    "size": list(data.size),
+                    "style": dict(sorted(dataset.style.items())),
+                },
+            )
+            inputs["drawn"] = Source(drawn, "files.csv")
+            places["root"] = drawn.folder
+        else:
+            found = self._files(layout, labels)
+            image_contents["images"] = found.images
+            places.update(root=str(layout.root), image_index=found.image_index)
+            if labels:
+                label_contents["labels"] = found.labels
+                places["label_index"] = found.label_index
+        where = "" if layout.root is None else f" of {layout.root}"
+        images = self._add(
+            "scan_images",
+            f"looking at the {which} images{where}",
+            {"images": layout.images},
+            inputs,
+            image_contents,
+            places,
+        )
+        images.locations.update(places)
+        result = {"images": Source(images, "images.csv")}
+        if labels:
+            scanned = self._add(
+                "scan_labels",
+                f"looking at the {which} labels{where}",
+                {
+                    "images": layout.images,
+                    "labels": layout.labels,
+                    "label_ids": {str(i): c for i, c in sorted(layout.label_ids.items())},
+                    "classes": list(self._classes.names),
+                    "ignore": IGNORE,
+                },
+                {**inputs, **result},
+                label_contents,
+                places,
+            )
+            result["labels"] = Source(scanned, "labels.csv")
+        return result
+
+    @staticmethod
+    def _roots(**sets: dict[str, Source]) -> dict[str, str]:
+        return {name: files["images"].stage.locations["root"] for name, files in sets.items()}
+
+    def _add_experiment(self, experiment: Experiment, seed: int) -> None:
+        s, data = experiment.settings, experiment.settings.data
+        name = experiment.name
+        source = self._set(data, "source", labels=True)
+        target = self._set(data, "target", labels=False)
+        validation = self._set(data, "validation", labels=True)
+        classes = list(self._classes.names)
+        size = list(data.size)
+
+        def labelled(prefix: str, files: dict[str, Source]) -> dict:
+            return {f"{prefix}_{role}": file for role, file in files.items()}
+
+        def decoding(files: dict[str, Source]) -> dict:
+            return files["labels"].stage.settings["label_ids"]
+
+        def evaluate(model: Source, number: int) -> Stage:
+            return self._add(
+                "evaluate",
+                "evaluating on the validation set",
+                {
+                    "classes": classes,
+                    "colors": [list(c) for c in self._classes.colors],
+                    "label_ids": decoding(validation),
+                    **s.evaluation.model_dump(mode="json"),
+                },
+                {"model": model, **labelled("validation", validation)},
+                locations=self._roots(validation=validation),
+                user=(name, seed, number),
+            )
+
+        trained = self._add(
+            "train_source",
+            f"training on the source, {s.source_training.steps} steps",
+            {
+                "classes": classes,
+                "size": size,
+                "seed": seed,
+                "label_ids": decoding(source),
+                "network": s.network.model_dump(mode="json"),
+                **s.source_training.model_dump(mode="json"),
+            },
+            labelled("source", source),
+            locations=self._roots(source=source),
+            user=(name, seed, None),
+        )
+        model = Source(trained, "model.safetensors")
+        self.rounds.append(
+            Round(name, seed, 0, {"train_source": trained, "evaluate": evaluate(model, 0)})
+        )
+        thresholds: Source | None = None
+        for number in range(1, s.round_count + 1):
+            user = (name, seed, number)
+            stages: dict[str, Stage] = {}
+            if s.rounds.method == "batch_norm":
+                stages["reestimate_batchnorm"] = adapted = self._add(
+                    "reestimate_batchnorm",
+                    "re-estimating batch-norm statistics on the target",
+                    {},
+                    {"model": model, "target_images": target["images"]},
+                    locations=self._roots(target=target),
+                    user=user,
+                )
+            else:
+                stages["score_target"] = scored = self._add(
+                    "score_target",
+                    "scoring the target images",
+                    {"classes": classes},
+                    {"model": model, "target_images": target["images"]},
+                    locations=self._roots(target=target),
+                    user=user,
+                )
+                selecting = {
+                    "classes": classes,
+                    "portion": s.rounds.portions[number - 1],
+                    **s.selection.model_dump(mode="json"),
+                }
+                scores = Source(scored, "scores.csv")
+                stages["select_images"] = selected = self._add(
+                    "select_images",
+                    f"selecting confident images, p = {selecting['portion']:g}",
+                    selecting,
+                    {"scores": scores, "source_labels": source["labels"]},
+                    user=user,
+                )
+                selection = Source(selected, "selected.csv")
+                retraining = s.retraining.model_dump(mode="json")
+                inputs = {"model": model, "selected": selection, **labelled("source", source)}
+                if s.retraining.target_weight > 0:
+                    stages["infer_patches"] = inferred = self._add(
+                        "infer_patches",
+                        f"cutting and labelling patches, scale {s.patches.scale:g}",
+                        {
+                            "classes": classes,
+                            "seed": seed,
+                            "round": number,
+                            **s.patches.model_dump(mode="json"),
+                        },
+                        {"model": model, "selected": selection, "target_images": target["images"]},
+                        locations=self._roots(target=target),
+                        user=user,
+                    )
+                    patches = Source(inferred, "patches.h5")
+                    stages["compute_thresholds"] = computed = self._add(
+                        "compute_thresholds",
+                        "computing the entropy thresholds",
+                        {**selecting, **s.threshold.model_dump(mode="json")},
+                        {
+                            "scores": scores,
+                            "patches": patches,
+                            "source_labels": source["labels"],
+                            **({"previous": thresholds} if thresholds else {}),
+                        },
+                        user=user,
+                    )
+                    thresholds = Source(computed, "thresholds.csv")
+                    inputs.update(patches=patches, thresholds=thresholds)
+                stages["retrain"] = adapted = self._add(
+                    "retrain",
+                    "retraining" if s.retraining.target_weight > 0 else "training on, source only",
+                    {
+                        "classes": classes,
+                        "seed": seed,
+                        "round": number,
+                        "label_ids": decoding(source),
+                        "per_image": s.patches.per_image,
+                        **retraining,
+                    },
+                    inputs,
+                    locations=self._roots(source=source),
+                    user=user,
+                )
+            model = Source(adapted, "model.safetensors")
+            stages["evaluate"] = evaluate(model, number)
+            self.rounds.append(Round(name, seed, number, stages))
+
+    def _add_check(self) -> Stage:
+        scans = [s for s in self.stages.values() if s.name in ("scan_images", "scan_labels")]
+        return self._add(
+            "check_data",
+            "checking what the scans of the data found",
+            {},
+            {"problems": [Source(s, "problems.csv") for s in sorted(scans, key=lambda s: s.key)]},
+            locations={s.key: s.locations["root"] for s in scans},
+        )
+
+    def add_report(self, rounds: list[Round], missing: list[dict]) -> Stage:
+        """Add the report over these rounds; `missing` tells of those that are not finished."""
+        settings = self.project.settings
+        taxonomy = self._classes
+
+        def describe(which: str) -> str:
+            dataset = getattr(settings.data, which)
+            if isinstance(dataset, StreetsSet):
+                return f"{dataset.images} procedural streets (seed {dataset.seed})"
+            return f"{dataset.root} ({dataset.format})"
+
+        return self._add(
+            "report",
+            "writing the report",
+            {
+                "project": settings.project,
+                "classes": list(taxonomy.names),
+                "colors": [list(c) for c in taxonomy.colors],
+                "subsets": {name: list(names) for name, names in taxonomy.subsets.items()},
+                "experiments": [
+                    {
+                        "name": e.name,
+                        "role": e.role,
+                        "description": e.description,
+                        "differences": {k: json.dumps(v) for k, v in e.differences.items()},
+                        "rounds": e.settings.round_count,
+                        "uses_target": e.settings.uses_target,
+                    }
+                    for e in self.project.experiments
+                ],
+                "evaluations": [[r.experiment, r.seed, r.number] for r in rounds],
+                "missing": missing,
+                "data": {which: describe(which) for which in ("source", "target", "validation")},
+                "rounds": settings.round_count,
+                "portions": settings.rounds.portions,
+                "pinned": sorted(settings.code),
+                **settings.report.model_dump(mode="json"),
+            },
+            {
+                "iou": [Source(r.stages["evaluate"], "iou.csv") for r in rounds],
+                "pictures": [Source(r.stages["evaluate"], "pictures.h5") for r in rounds],
+            },
+        )
+
+    # --- on disk ----------------------------------------------------------------------------------
+
+    def stage(self, name: str, key: str) -> Stage:
+        """Raises KeyError with a message when the plan has no such stage."""
+        try:
+            return self.stages[name, key]
+        except KeyError:
+            raise KeyError(f"{RESULTS}/{name}/{key}: no stage of this configuration") from None
+
+    def record(self) -> None:
+        """Write the stages' descriptions, this plan, and the links for people. Idempotent."""
+        for stage in self.stages.values():
+            _write_if_new(Path(stage.description_path), stage.description())
+        content = {
+            "project": self.project.name,
+            "experiments": [e.name for e in self.project.experiments],
+            "seeds": self.project.settings.seeds,
+            "stages": sorted(f"{name}/{key}" for name, key in self.stages),
+        }
+        _write_if_new(Path(f"{RESULTS}/plans/{self.project.name}-{digest(content)}.json"), content)
+        self._link()
+
+    def _link(self) -> None:
+        base = Path(RESULTS, "experiments", self.project.name)
+        wanted: dict[Path, str] = {}
+        for r in self.rounds:
+            folder = base / r.experiment / f"seed{r.seed}" / f"round{r.number}"
+            for name, stage in r.stages.items():
+                wanted[folder / name] = f"../../../../../{stage.name}/{stage.key}"
+        present = {p: p.readlink().as_posix() for p in base.glob("*/*/*/*") if p.is_symlink()}
+        for path in present.keys() - wanted.keys():
+            path.unlink()
+        for path, link in wanted.items():
+            if present.get(path) != link:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+                path.symlink_to(link)
+        for depth in ("*/*/*", "*/*", "*"):
+            for folder in base.glob(depth):
+                if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+
+def _write_if_new(path: Path, content: dict) -> None:
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+    except (FileNotFoundError, UnicodeDecodeError):
+        pass
+    write_text(path, text)
+
+
+def finished_results(stage: str, identity: str) -> str | None:
+    """Key of the newest finished result of a stage with this identity (all but the code)."""
+    found = []
+    for path in Path(RESULTS, stage).glob(f"*/{SETTINGS_FILE}"):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if content.get("identity") == identity:
+            found.append((content.get("finished", ""), path.parent.name))
+    return max(found)[1] if found else None

@@ -1,0 +1,29 @@
+"""The report: tables of numbers, figures, and one self-contained page that shows both.
+
+Everything comes in memory (`tables.Evaluation`, `tables.Project`); nothing here reads or writes
+files, but for the template beside `page`.
+"""
+
+from scalewise.reporting.page import build
+from scalewise.reporting.tables import (
+    Evaluation,
+    Missing,
+    Project,
+    headline,
+    per_class_iou,
+    sentences,
+    summary,
+    text_table,
+)
+
+__all__ = [
+    "Evaluation",
+    "Missing",
+    "Project",
+    "build",
+    "headline",
+    "per_class_iou",
+    "sentences",
+    "summary",
+    "text_table",
+]

@@ -1,0 +1,188 @@
+"""Figures as SVG text: the same numbers give the same bytes.
+
+Letters and axes are drawn in `currentColor`: inside a page they take its ink, and alone they show
+in a grey that reads on white and on black. No figure holds a date or refers to anything outside it.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from scalewise.reporting.tables import ALL_CLASSES
+
+# Okabe and Ito's palette without black and yellow, which vanish on one of the two backgrounds.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+_INK = "#010203"  # stands for `currentColor`, which matplotlib does not know
+_STYLE = {
+    # A reader's own matplotlibrc must not change the figures.
+    **{k: v for k, v in matplotlib.rcParamsDefault.items() if "backend" not in k},
+    "svg.hashsalt": "scalewise",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "axes.axisbelow": True,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.frameon": False,
+    "grid.color": _INK,
+    "grid.alpha": 0.15,
+    "grid.linewidth": 0.7,
+}
+
+
+def miou_over_rounds(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> str:
+    """Mean IoU over all classes after each round, one line per experiment.
+
+    The line is the mean over seeds, the band one sample standard deviation to each side (where a
+    round has two seeds or more), each dot one seed. Controls are dashed.
+
+    Args:
+        table: from `tables.summary`; miou in percent.
+        experiments: `Project.experiments`: names, roles, and the order of the colours.
+
+    Returns:
+        SVG text.
+    """
+    table = table[table["classes"] == ALL_CLASSES]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(5.4, 3.3)
+        handles = []
+        for i, experiment in enumerate(experiments):
+            own = table[table["experiment"] == experiment["name"]].dropna(subset="miou")
+            color = COLORS[i % len(COLORS)]
+            dashes = (0, (4, 2)) if experiment.get("role") == "control" else "-"
+            look = {
+                "color": color,
+                "marker": MARKERS[i % len(MARKERS)],
+                "linestyle": dashes,
+                "linewidth": 1.8,
+                "markersize": 5.5,
+            }
+            handles.append(Line2D([], [], **look))
+            per_round = own.groupby("round")["miou"]
+            mean, sd = per_round.mean(), per_round.std(ddof=1)
+            if sd.notna().any():
+                axes.fill_between(
+                    mean.index, mean - sd, mean + sd, color=color, alpha=0.14, linewidth=0
+                )
+                axes.plot(own["round"], own["miou"], ".", color=color, markersize=3.5, alpha=0.6)
+            axes.plot(mean.index, mean, **look)
+        last = int(table["round"].max()) if len(table) else 0
+        axes.set_xticks(range(last + 1), ["0\n(source-only)", *map(str, range(1, last + 1))])
+        axes.set_xlim(-0.25, last + 0.25)
+        axes.set_xlabel("round")
+        axes.set_ylabel("mIoU (%)")
+        axes.grid(axis="y")
+        _legend(figure, handles, [experiment["name"] for experiment in experiments])
+        return _svg(figure)
+
+
+def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> str:
+    """IoU of each class: source-only against the last round, for every experiment.
+
+    A bar is the mean over seeds of the experiment's last round, the upright line on it the mean of
+    the same seeds before adaptation. A class without an IoU has neither.
+
+    Args:
+        table: from `tables.per_class_iou`; iou in percent.
+        experiments: `Project.experiments`: names and the order of the colours.
+
+    Returns:
+        SVG text.
+    """
+    classes = list(dict.fromkeys(table["class"]))
+    count = max(len(experiments), 1)
+    step = 0.8 / count
+    with matplotlib.rc_context(_STYLE):
+        height = len(classes) * max(0.24, 0.11 * count + 0.06)
+        figure, axes = _figure(5.4, 1.0 + height + 0.1 * count)
+        for i, experiment in enumerate(experiments):
+            own = table[table["experiment"] == experiment["name"]]
+            last = own[own["round"] == own["round"].max()]
+            start = own[(own["round"] == 0) & own["seed"].isin(last["seed"])]
+            at = np.arange(len(classes)) + (i - (count - 1) / 2) * step
+            end, begin = (
+                part.groupby("class")["iou"].mean().reindex(classes).to_numpy(dtype=float)
+                for part in (last, start)
+            )
+            drawn = np.isfinite(end)
+            color = COLORS[i % len(COLORS)]
+            axes.barh(at[drawn], end[drawn], height=step * 0.82, color=color, alpha=0.9)
+            drawn = np.isfinite(begin)
+            axes.vlines(
+                begin[drawn], at[drawn] - step * 0.5, at[drawn] + step * 0.5, _INK, linewidth=1.6
+            )
+        axes.set_yticks(range(len(classes)), [_short(name, 28) for name in classes])
+        axes.set_ylim(len(classes) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("IoU (%)")
+        axes.grid(axis="x")
+        handles = [Patch(color=COLORS[i % len(COLORS)]) for i in range(len(experiments))]
+        tick = Line2D([], [], color=_INK, marker="|", markersize=9, linestyle="", markeredgewidth=2)
+        names = [experiment["name"] for experiment in experiments]
+        _legend(figure, [tick, *handles], ["source-only", *names], "outside upper center")
+        return _svg(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    """A figure of width x height inches, drawn without pyplot and its global state."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, figure.add_subplot()
+
+
+def _legend(
+    figure: Figure, handles: list, names: list[str], where: str = "outside lower center"
+) -> None:
+    # Names are set afterwards: matplotlib would leave out those that start with an underscore.
+    if not handles:
+        return
+    names = [_short(name, 42) for name in names]
+    longest = max(map(len, names))
+    columns = max(1, min(len(names), 66 // (longest + 6)))
+    blanks = ["n" * len(name) for name in names]
+    legend = figure.legend(handles, blanks, loc=where, ncols=columns, fontsize=9)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
+
+
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        # A name in a script that the built-in font lacks is drawn by the reader's own font.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = text.replace("'DejaVu Sans'", "system-ui").replace(_INK, "currentColor")
+    return text.replace("<svg ", '<svg style="color: #767676" ', 1)

@@ -1,0 +1,308 @@
+"""The report as one page: everything inside, nothing fetched from anywhere."""
+
+import base64
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from PIL import Image
+
+from scalewise.reporting import figures
+from scalewise.reporting.tables import (
+    ALL_CLASSES,
+    Evaluation,
+    Missing,
+    Project,
+    headline,
+    per_class_iou,
+    sentences,
+    summary,
+)
+from scalewise.taxonomy import IGNORE, IGNORE_NAME
+
+LONGEST_SIDE = 384
+IGNORE_COLOR = (0, 0, 0)
+NONE = "–"
+NOT_EVALUATED = "n/a"
+
+
+def build(
+    project: Project,
+    evaluations: Iterable[Evaluation],
+    missing: Iterable[Missing],
+    facts: Mapping[str, str],
+) -> str:
+    """The whole page, HTML text in UTF-8; the same arguments give the same text.
+
+    Args:
+        project: what was adapted to what, the experiments and their roles.
+        evaluations: every evaluation that is there, in any order; may be empty.
+        missing: every evaluation that should be there and is not.
+        facts: further lines for the end of the page, such as versions and run time.
+
+    Raises:
+        ValueError: see `tables.summary` and `tables.headline`.
+    """
+    order = [experiment["name"] for experiment in project.experiments]
+    evaluations = sorted(
+        evaluations,
+        key=lambda e: order.index(e.experiment) if e.experiment in order else len(order),
+    )
+    missing = list(missing)
+    table = summary(evaluations, project.subsets)
+    per_class = per_class_iou(evaluations)
+    rows = headline(table, project)
+    drawn = len(table) > 0
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html.j2").render(
+        project=project,
+        facts=facts,
+        sentences=sentences(rows),
+        missing=missing,
+        expected=len(evaluations) + len(missing),
+        rounds=max([project.rounds, *rows["rounds"], *rows["last_round"]]),
+        groups=_groups(table, project),
+        measured=drawn,
+        rounds_figure=drawn and _inline(figures.miou_over_rounds(table, project.experiments)),
+        classes_figure=drawn and _inline(figures.per_class_bars(per_class, project.experiments)),
+        class_tables=_class_tables(per_class, table, project),
+        gallery=_gallery(project, evaluations),
+        legend=[
+            *zip(project.classes, map(_hex, project.colors), strict=True),
+            (IGNORE_NAME, _hex(IGNORE_COLOR)),
+        ],
+        colors=dict(zip(order, (figures.COLORS * (len(order) + 1)), strict=False)),
+        dash=NONE,
+        not_evaluated=NOT_EVALUATED,
+    )
+
+
+def _groups(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]:
+    """The summary table: one group of rows for all classes, then one for each subset."""
+    groups = []
+    for classes in [ALL_CLASSES, *project.subsets]:
+        if classes != ALL_CLASSES and not (table["classes"] == classes).any():
+            continue
+        part = table[table["classes"] == classes]
+        title = f"all {len(project.classes)} classes" if classes == ALL_CLASSES else classes
+        rows = []
+        for row in headline(table, project, classes).to_dict("records"):
+            own = part[part["experiment"] == row["experiment"]]
+            seeds = own["seed"].nunique()
+            cells = []
+            for number in range(max(row["rounds"], row["last_round"]) + 1):
+                values = own.loc[own["round"] == number, "miou"]
+                cells.append(
+                    {
+                        "mean": _number(values.mean()) if len(values) else NOT_EVALUATED,
+                        "sd": _number(values.std(ddof=1)),
+                        "partial": f"{len(values)} of {seeds} seeds"
+                        if 0 < len(values) < seeds
+                        else "",
+                        "last": number == row["last_round"] > 0,
+                    }
+                )
+            unknown = NONE if row["rounds"] == 0 else NOT_EVALUATED
+            rows.append(
+                {
+                    "name": row["experiment"],
+                    "role": row["role"],
+                    "seeds": row["seeds"],
+                    "cells": cells,
+                    "gain": _signed(row["gain"]) or unknown,
+                    "tone": _tone(row["gain"]),
+                    "sd": _number(row["gain_sd"]) or NONE,
+                    "up": NONE if pd.isna(row["gain"]) else f"{row['seeds_up']} of {row['seeds']}",
+                    "over": _signed(row["over_control"]) or NONE,
+                    "control": row["best_control"],
+                }
+            )
+        groups.append({"title": title, "rows": rows})
+    return groups
+
+
+def _class_tables(
+    per_class: pd.DataFrame, table: pd.DataFrame, project: Project
+) -> list[dict[str, Any]]:
+    """Per experiment: classes x rounds, mean over seeds, and the change since source-only."""
+    table = table[table["classes"] == ALL_CLASSES]
+    tables = []
+    for experiment in project.experiments:
+        own = per_class[per_class["experiment"] == experiment["name"]]
+        means = table[table["experiment"] == experiment["name"]]
+        rounds = range(int(experiment.get("rounds", project.rounds)) + 1)
+        rounds = range(max([len(rounds) - 1, *own["round"]]) + 1)
+        pixels = own.drop_duplicates("class").set_index("class")["pixels"]
+        rows = []
+        for name in project.classes:
+            values = own[own["class"] == name].set_index(["seed", "round"])["iou"].unstack()
+            share = pixels.get(name, 0) / max(pixels.sum(), 1)
+            rows.append(
+                {
+                    "name": name,
+                    "share": _share(share) if len(pixels) else NOT_EVALUATED,
+                    "cells": _cells(values, rounds),
+                }
+            )
+        values = means.set_index(["seed", "round"])["miou"].unstack()
+        tables.append(
+            {
+                "name": experiment["name"],
+                "rounds": list(rounds),
+                "seeds": own["seed"].nunique(),
+                "rows": rows,
+                "mean": _cells(values, rounds),
+            }
+        )
+    return tables
+
+
+def _cells(values: pd.DataFrame, rounds: Sequence[int]) -> list[dict[str, str]]:
+    """One cell per round from a (seeds x rounds) frame; changes are paired by seed."""
+    cells = []
+    for number in rounds:
+        if number not in values:
+            cells.append({"mean": NOT_EVALUATED, "change": "", "tone": ""})
+            continue
+        change = np.nan
+        if number > 0 and 0 in values:
+            change = (values[number] - values[0]).mean()
+        cells.append(
+            {
+                "mean": _number(values[number].mean()) or NONE,
+                "change": _signed(change),
+                "tone": _tone(change),
+            }
+        )
+    return cells
+
+
+def _gallery(project: Project, evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
+    """Pictures of the lowest seed that has any: image, label, before, and after each experiment."""
+    before: list[tuple[list[str], Evaluation]] = []
+    after: list[Evaluation] = []
+    for experiment in project.experiments:
+        own = [e for e in evaluations if e.experiment == experiment["name"]]
+        last = max((e.round for e in own), default=0)
+        own = sorted((e for e in own if e.pictures is not None), key=lambda e: e.seed)
+        for evaluation in [e for e in own if e.round == 0][:1]:
+            for names, other in before:
+                if _same_predictions(evaluation, other):
+                    names.append(experiment["name"])
+                    break
+            else:
+                before.append(([experiment["name"]], evaluation))
+        after += [e for e in own if e.round == last > 0][:1]
+    shown = [evaluation for _, evaluation in before] + after
+    if not shown or project.gallery < 1:
+        return None
+    first = shown[0].pictures
+    palette = _palette(project.colors)
+    pictures = []
+    for i, name in list(enumerate(first["ids"]))[: project.gallery]:
+        tiles = [
+            {"caption": "image", "png": _photo(first["image"][i])},
+            {"caption": "label", "png": _label_map(first["label"][i], palette)},
+        ]
+        for names, evaluation in before:
+            which = "source-only" if len(before) == 1 else f"source-only ({', '.join(names)})"
+            tiles += _prediction(evaluation, name, which, palette)
+        for e in after:
+            tiles += _prediction(e, name, f"{e.experiment}, round {e.round}", palette)
+        pictures.append({"name": name, "tiles": tiles})
+    return {"pictures": pictures, "seeds": sorted({e.seed for e in shown})}
+
+
+def _prediction(
+    evaluation: Evaluation, name: str, caption: str, palette: bytes
+) -> list[dict[str, str]]:
+    if name not in evaluation.pictures["ids"]:
+        return []
+    i = list(evaluation.pictures["ids"]).index(name)
+    return [{"caption": caption, "png": _label_map(evaluation.pictures["prediction"][i], palette)}]
+
+
+def _same_predictions(one: Evaluation, other: Evaluation) -> bool:
+    return (
+        one.seed == other.seed
+        and list(one.pictures["ids"]) == list(other.pictures["ids"])
+        and np.array_equal(one.pictures["prediction"], other.pictures["prediction"])
+    )
+
+
+def _palette(colors: Sequence[tuple[int, int, int]]) -> bytes:
+    """256 x 3 bytes: the class colours, and black for everything that is no class."""
+    palette = np.full((256, 3), IGNORE_COLOR, dtype=np.uint8)
+    palette[: len(colors)] = colors
+    palette[IGNORE] = IGNORE_COLOR
+    return palette.tobytes()
+
+
+def _photo(pixels: np.ndarray) -> str:
+    """A (H, W, 3) uint8 image as a PNG data URI, no side longer than `LONGEST_SIDE`."""
+    image = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8))
+    return _png(image.resize(_size(image), Image.Resampling.LANCZOS))
+
+
+def _label_map(classes: np.ndarray, palette: bytes) -> str:
+    """A (H, W) uint8 map of class indices as a palette PNG data URI."""
+    image = Image.fromarray(np.ascontiguousarray(classes, dtype=np.uint8))
+    image = image.resize(_size(image), Image.Resampling.NEAREST)
+    image.putpalette(palette)
+    return _png(image)
+
+
+def _size(image: Image.Image) -> tuple[int, int]:
+    scale = min(1.0, LONGEST_SIDE / max(image.size))
+    return tuple(max(1, round(side * scale)) for side in image.size)
+
+
+def _png(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _inline(svg: str) -> Markup:
+    """SVG for use inside HTML, where the names of its namespaces are known already."""
+    return Markup(re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg, count=2))
+
+
+def _hex(color: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*map(int, color))
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.1f}"
+
+
+def _signed(value: float) -> str:
+    """With a sign that is as wide as a digit, none for 0.0; empty for NaN."""
+    if pd.isna(value):
+        return ""
+    value = round(value, 1)
+    return f"{value:+.1f}".replace("-", "−") if value else "0.0"
+
+
+def _share(share: float) -> str:
+    return "<0.1" if 0 < share < 0.0005 else f"{100 * share:.1f}"
+
+
+def _tone(change: float) -> str:
+    """Shade of a change: up or down, in three steps (from 0.05, 2 and 5 points)."""
+    if pd.isna(change) or abs(change) < 0.05:
+        return ""
+    step = 1 + (abs(change) >= 2) + (abs(change) >= 5)
+    return f"{'up' if change > 0 else 'down'}{step}"

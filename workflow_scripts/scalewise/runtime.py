@@ -1,0 +1,25 @@
+"""Prepare torch for a job: threads as given, deterministic, on a device that is its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from scalewise import devices
+from scalewise.job import Job, UserError
+
+
+@contextmanager
+def prepared(job: Job) -> Iterator[torch.device]:
+    """Hold the job's device while the block runs. Raises UserError when none can be had."""
+    torch.set_num_threads(job.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        with devices.hold(job.gpus) as names:
+            device = torch.device(names[0])
+            model = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+            job.device = f"{names[0]} ({model})"
+            yield device
+    except devices.NoDevice as error:
+        raise UserError(str(error)) from None

@@ -1,0 +1,75 @@
+"""How sure is sure enough: one entropy threshold per class, from the first image not taken."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scalewise.selftraining.selection import require_fit
+
+ESTIMATORS = ("at_rank", "pooled")
+
+
+def class_thresholds(
+    rankings: Sequence[np.ndarray],
+    take: np.ndarray,
+    mean_entropy: np.ndarray,
+    previous: np.ndarray | None,
+    *,
+    estimator: str = "at_rank",
+    pool: int = 0,
+    finite: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """tau_c, the threshold on the normalised entropy of class c (the method, step 3).
+
+    The deciding image of a class is the one at rank n_c, counted from 0: the first that is not
+    taken. Its mean normalised entropy of the class is tau_c. Two edges:
+
+    - every ranked image is taken: the last of them decides (the released program never gets
+      there, since its p / 19 is far below 1);
+    - no image is ranked: the class keeps its previous threshold, and 1.0 before there is one, so
+      that all its pixels but the least sure are reliable (docs/method.md rows 4 and 7).
+
+    Args:
+        rankings: for each class image indices, best first.
+        take: (K,) int, n_c, at most the length of the ranking.
+        mean_entropy: (n, K) float, mean normalised entropy of the class's pixels in the image.
+        previous: (K,) float, the thresholds of the round before; None in the first.
+        estimator: "at_rank", as above; or "pooled", the mean over the deciding image and the
+            `pool` images before and after it in the ranking, as far as there are so many: one
+            image alone is a noisy measure (docs/method.md row 5).
+        pool: images on each side, at least 0; read by "pooled" alone, where 0 is "at_rank".
+        finite: refuse a threshold that is not finite. False is the released program's way, where
+            a NaN switches the filter off for its class (docs/method.md row 3).
+
+    Returns:
+        tau, (K,) float64, and the index of the deciding image, (K,) int64, -1 where there is none.
+
+    Raises:
+        ValueError: an unknown estimator, a negative pool, shapes that do not fit, or a threshold
+            that is not finite.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"unknown estimator {estimator!r}; known are {', '.join(ESTIMATORS)}")
+    if pool < 0:
+        raise ValueError(f"the pool is {pool} images on each side; it must be 0 or more")
+    require_fit(rankings, take)
+    classes = len(rankings)
+    if np.ndim(mean_entropy) != 2 or np.shape(mean_entropy)[1] != classes:
+        raise ValueError(f"mean entropy {np.shape(mean_entropy)} for {classes} classes")
+    if previous is not None and np.shape(previous) != (classes,):
+        raise ValueError(f"previous thresholds {np.shape(previous)} for {classes} classes")
+
+    reach = pool if estimator == "pooled" else 0
+    tau = np.ones(classes) if previous is None else np.array(previous, dtype=np.float64)
+    image_index = np.full(classes, -1, dtype=np.int64)
+    for index, (ranking, count) in enumerate(zip(rankings, take, strict=True)):
+        if len(ranking) == 0:
+            continue
+        rank = min(int(count), len(ranking) - 1)
+        around = ranking[max(rank - reach, 0) : rank + reach + 1]
+        tau[index] = np.mean(np.asarray(mean_entropy)[around, index], dtype=np.float64)
+        image_index[index] = ranking[rank]
+    if finite and not np.isfinite(tau).all():
+        broken = np.flatnonzero(~np.isfinite(tau)).tolist()
+        raise ValueError(f"the thresholds of classes {broken} are not finite")
+    return tau, image_index

@@ -1,0 +1,40 @@
+"""Loss functions: per pixel, in float32, over pixels that are not ignored."""
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from scalewise.models.network import upsample
+from scalewise.taxonomy import IGNORE
+
+
+def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the cross-entropy of every pixel, and which pixels count.
+
+    logits (N, K, h, w) at the network's stride, labels uint8 (N, H, W); returns float32 (N, H, W),
+    0 where ignored, and the number of pixels that are not (at least 1).
+    """
+    scaled = upsample(logits, labels.shape[1:])
+    losses = functional.cross_entropy(scaled, labels.long(), ignore_index=IGNORE, reduction="none")
+    return losses, (labels != IGNORE).sum().clamp(min=1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the pixels that are not ignored; 0 where there are none (docs/method.md row 11)."""
+    losses, count = pixel_cross_entropy(logits, labels)
+    return losses.sum() / count
+
+
+def patch_loss(logits: Tensor, labels: Tensor, beta: float, gamma: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and focal term of the patches (the method, step 5), both means over pixels.
+
+    CE, and beta * mean[CE (1 - exp(-CE)) ** gamma]: exp(-CE) is the probability of the label, so
+    that pixels the network is sure of weigh less.
+    """
+    losses, count = pixel_cross_entropy(logits, labels)
+    plain = losses.sum() / count
+    if beta == 0:
+        return plain, torch.zeros_like(plain)
+    # clamped: at CE = 0 the power of a small gamma has no finite slope
+    doubt = (1 - torch.exp(-losses)).clamp(min=1e-8)
+    return plain, beta * (losses * doubt**gamma).sum() / count

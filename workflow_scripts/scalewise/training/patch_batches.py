@@ -1,0 +1,60 @@
+"""Batches of scaled-up patches with their filtered labels; seed and step say which and how."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalewise.artifacts import patches_h5
+from scalewise.data.augmentation import augment
+from scalewise.data.cache import ArrayCache
+from scalewise.selftraining.patches import filter_labels, reliable, scale_images
+from scalewise.taxonomy import IGNORE
+from scalewise.training.randomness import batch_items, generator
+
+
+class PatchBatches:
+    """Makes the batch of any step.
+
+    Args:
+        path: `patches.h5`.
+        tau: float (K,), the entropy thresholds.
+        seed: seed of the round.
+        batch: patches per step.
+        augmentation: see `scalewise.data.augmentation.augment`.
+    """
+
+    def __init__(self, path: Path, tau: np.ndarray, seed: int, batch: int, augmentation: dict):
+        self._patches = patches_h5.PatchReader(path)
+        self._tau = torch.from_numpy(tau)
+        self._seed, self._batch, self._augmentation = seed, batch, augmentation
+        self._cache = ArrayCache()
+        self._without_label: set[int] = set()
+
+    @property
+    def empty(self) -> int:
+        """How many of the patches seen so far have no reliable pixel: they add nothing."""
+        return len(self._without_label)
+
+    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The patch scaled up, uint8 (H, W, 3), and its label, uint8 (H, W), 255 = unreliable."""
+        part = slice(number, number + 1)
+        fields = self._patches.read(part, ("image", "predicted", "entropy", "label"))
+        arrays = {name: torch.from_numpy(values) for name, values in fields.items()}
+        keep = reliable(arrays["predicted"], arrays["entropy"], self._tau)
+        label = filter_labels(arrays["label"], keep)[0].numpy()
+        if (label == IGNORE).all():
+            self._without_label.add(number)
+        return scale_images(arrays["image"], label.shape)[0].numpy(), label
+
+    def make(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images uint8 (N, H, W, 3) and labels uint8 (N, H, W) of this step."""
+        views = []
+        items = batch_items(self._seed, "patches", step, self._batch, len(self._patches))
+        for place, item in enumerate(items):
+            image, label = self._cache.get(item, self._read)
+            draws = generator(self._seed, "patch view", step, place)
+            views.append(augment(image, label, self._augmentation, draws))
+        images, labels = zip(*views, strict=True)
+        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))

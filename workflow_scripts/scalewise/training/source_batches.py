@@ -1,0 +1,41 @@
+"""Batches of labelled source images: which, and how they are seen, follows from seed and step."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalewise.data.augmentation import augment, zoom
+from scalewise.data.dataset import DataSet
+from scalewise.training.randomness import batch_items, generator
+
+
+class SourceBatches:
+    """Makes the batch of any step.
+
+    Args:
+        source: labelled images.
+        seed: seed of the training.
+        batch: images per step.
+        augmentation: see `scalewise.data.augmentation.augment`.
+        zoom_share: share of the images replaced by half-size crops scaled up by 2 with their true
+            labels (the control `source_zoom`).
+    """
+
+    def __init__(
+        self, source: DataSet, seed: int, batch: int, augmentation: dict, zoom_share: float = 0
+    ):
+        self._source, self._seed, self._batch = source, seed, batch
+        self._augmentation, self._zoom_share = augmentation, zoom_share
+
+    def make(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images uint8 (N, H, W, 3) and labels uint8 (N, H, W) of this step."""
+        items = batch_items(self._seed, "source", step, self._batch, len(self._source))
+        views = []
+        for place, item in enumerate(items):
+            image, label = self._source.pair(item)
+            draws = generator(self._seed, "source view", step, place)
+            if self._zoom_share > 0 and draws.random() < self._zoom_share:
+                image, label = zoom(image, label, draws)
+            views.append(augment(image, label, self._augmentation, draws))
+        images, labels = zip(*views, strict=True)
+        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))

@@ -1,0 +1,97 @@
+"""From settings files to a plan: what the Snakefile and the commands beside it have in common."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from scalewise import config
+from scalewise.code_digest import CodeBase
+from scalewise.config import ConfigError
+from scalewise.data.index import find_images, image_id, index_files
+from scalewise.plan import OUTPUTS, RESULTS, DataFiles, Plan, Stage, finished_results
+from scalewise.publishing import place, publish, published_key
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+DEFAULT_CONFIG = SCRIPTS.parent / "config.yaml"
+
+
+def _index(cache: dict, layout: config.Layout, labels: bool) -> DataFiles:
+    """Index the files of a set; labels only where they are asked for. Raises ConfigError."""
+    which = (layout.root, layout.images)
+    if not layout.root.is_dir():
+        raise ConfigError(
+            f"{layout.root}: no such folder. Relative folders start from data.root, or else from "
+            f"${config.DATA_ROOT_VARIABLE} ({os.environ.get(config.DATA_ROOT_VARIABLE, 'not set')})"
+        )
+    if which not in cache:
+        paths = find_images(layout.root, layout.images)
+        if not paths:
+            raise ConfigError(f"{layout.root}: no image matches {layout.images}")
+        cache[which] = index_files(layout.root, paths, f"images {layout.images}")
+    images = cache[which]
+    if not labels:
+        return DataFiles(images.digest, None, images.path)
+    what = (*which, layout.labels)
+    if what not in cache:
+        ids = (image_id(path, layout.images) for path in images.files)
+        paths = [layout.labels.replace("{id}", name) for name in ids]
+        cache[what] = index_files(layout.root, paths, f"labels {layout.labels}, {layout.images}")
+    return DataFiles(images.digest, cache[what].digest, images.path, cache[what].path)
+
+
+def load_plan(files: Sequence[str | Path] = (), overrides: Mapping | None = None) -> Plan:
+    """Read `config.yaml` and the files that override it, index the data, and build the plan.
+
+    Raises ConfigError: a user's mistake, one line each.
+    """
+    project = config.load([DEFAULT_CONFIG, *files], overrides)
+    code = CodeBase(SCRIPTS)
+    return Plan(project, code.digest, partial(_index, {}), finished_results)
+
+
+def is_finished(stage: Stage) -> bool:
+    """Whether all files of a stage are there; `settings.json` is the last to be written."""
+    return all(map(os.path.exists, stage.outputs))
+
+
+def state_of(stage: Stage) -> tuple[str, str]:
+    """Of a stage that is not finished: failed, running or still to run; and a detail."""
+    path = Path(RESULTS, "progress", f"{stage.name}-{stage.key}.json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "still to run", ""
+    if content["state"] == "failed":
+        return "failed", f"{content['title']}: {content['detail']}"
+    if content["state"] == "running" and _alive(content["pid"]):
+        return "running", content["title"]
+    return "still to run", ""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def begin(plan: Plan) -> None:
+    """Before a run: write down the plan, set the links, bring its report to its stable place."""
+    plan.record()
+    stage, project = plan.report, plan.project.name
+    if is_finished(stage):
+        if published_key(project) != stage.key:
+            publish([Path(stage.folder, name) for name in OUTPUTS["report"]], project, stage.key)
+        say_where_the_report_is(plan)
+
+
+def say_where_the_report_is(plan: Plan) -> None:
+    """Print the summary table and where the page is, if this plan's report is there."""
+    folder = place(plan.project.name)
+    if published_key(plan.project.name) == plan.report.key:
+        print(f"\n{(folder / 'summary.txt').read_text(encoding='utf-8')}\n{folder}/index.html\n")

@@ -1,0 +1,44 @@
+"""score_target: how sure is the network of each class in each target image?
+
+Writes `scores.csv`: per image and predicted class the pixels, the mean max-probability and the mean
+normalised entropy (the method, steps 1 and 3). No label of the target is read.
+"""
+
+import numpy as np
+
+from scalewise.artifacts import scores_csv
+from scalewise.data.dataset import DataSet
+from scalewise.inference import batches, logits
+from scalewise.job import Job, run
+from scalewise.models import store
+from scalewise.models.network import upsample
+from scalewise.runtime import prepared
+from scalewise.selftraining.confidence import (
+    class_statistics,
+    normalised_entropy,
+    pixel_confidence,
+)
+
+
+def score(job: Job) -> None:
+    model = store.load(job.input("model"))
+    classes = len(model.classes)
+    target = DataSet(job.locations["target"], job.input("target_images"), model.size)
+    job.progress.start(len(target), "image")
+    results = []
+    with prepared(job) as device:
+        model.network.to(device).eval()
+        for numbers, images in batches(target.image, range(len(target))):
+            sure = pixel_confidence(upsample(logits(model, images, device), model.size))
+            normalised = normalised_entropy(sure.entropy, sure.prediction, classes)
+            results.append(class_statistics(sure.prediction, sure.maximum, normalised, classes))
+            job.progress.advance(len(numbers))
+    pixels, probability, entropy = (
+        np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*results, strict=True)
+    )
+    scores = scores_csv.Scores(target.ids, pixels, probability, entropy)
+    scores_csv.write(job.output("scores.csv"), scores, model.classes)
+
+
+if __name__ == "__main__":
+    run(score, __doc__)

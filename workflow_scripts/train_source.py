@@ -1,0 +1,65 @@
+"""train_source: train the network on the labelled source images.
+
+Writes `model.safetensors` and `training.csv`. A step is a function of the seed and its number: a
+run that was stopped goes on from its last state and ends in the same bits.
+"""
+
+import torch
+
+from scalewise.artifacts import training_csv
+from scalewise.data.dataset import DataSet
+from scalewise.job import Job, run
+from scalewise.models import store
+from scalewise.models.network import normalise
+from scalewise.runtime import prepared
+from scalewise.training.loop import train
+from scalewise.training.losses import cross_entropy
+from scalewise.training.randomness import derived_seed
+from scalewise.training.source_batches import SourceBatches
+
+
+def train_source(job: Job) -> None:
+    s = job.settings
+    source = DataSet(
+        job.locations["source"],
+        job.input("source_images"),
+        tuple(s["size"]),
+        job.input("source_labels"),
+        s["label_ids"],
+    )
+    batches = SourceBatches(source, s["seed"], s["batch"], s["augmentation"])
+    with prepared(job) as device:
+        torch.manual_seed(derived_seed(s["seed"], "weights"))
+        model = store.build(s["network"], len(s["classes"])).to(
+            device, memory_format=torch.channels_last
+        )
+        model.train()
+
+        def loss_terms(batch):
+            images, labels = (t.to(device) for t in batch)
+            x = normalise(images, s["network"]["preprocessing"])
+            logits = model(x.contiguous(memory_format=torch.channels_last))
+            return {"loss": cross_entropy(logits, labels)}
+
+        def finish(columns, rows):
+            store.save(
+                job.output("model.safetensors"), model, s["network"], s["classes"], s["size"]
+            )
+            training_csv.write(job.output("training.csv"), columns, rows)
+
+        train(
+            job,
+            model,
+            batches.make,
+            loss_terms,
+            terms=["loss"],
+            steps=s["steps"],
+            seed=s["seed"],
+            optimizer_settings=s["optimizer"],
+            schedule=s["schedule"],
+            finish=finish,
+        )
+
+
+if __name__ == "__main__":
+    run(train_source, __doc__)
