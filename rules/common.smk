@@ -10,30 +10,28 @@ from snakemake.exceptions import WorkflowError
 
 from scalewise import workflow as planning
 from scalewise.config import ConfigError
-from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE
+from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE, folder_of
 
 # threads that wait must not spin on a core that another job was given
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def guard_device_slots():
-    """One device slot unless --resources gpu=N says otherwise; without a limit the engine would
-    start every GPU job at once. It is set where the engine schedules, not inside its jobs."""
-    if workflow.is_main_process:
-        workflow.global_resources.setdefault("gpu", 1)
+def guard_device_slots(wanted):
+    """Set the default limit of one device slot; refuse jobs that ask for more than the limit.
 
-
-def device_slots(wildcards):
-    """Slots that a job asks for; the engine would silently give it fewer than that."""
-    wanted = PLAN.project.settings.resources.gpus_per_job
-    limit = workflow.global_resources.get("gpu")
+    Without a limit the engine starts every GPU job at once, under a limit of 0 too, and a job that
+    asks for more than the limit is silently given less. `global_resources` is no documented
+    interface: tests/test_workflow.py holds what it does here. Jobs of a cluster have no limit.
+    """
+    if not workflow.is_main_process:
+        return
+    limit = workflow.global_resources.setdefault("gpu", 1)
     limit = getattr(limit, "value", limit)
-    if workflow.is_main_process and limit is not None and wanted > limit:
-        raise WorkflowError(
-            f"a job asks for {wanted} device slots and the limit is {limit}: start with "
-            f"--resources gpu={wanted}, or lower resources.gpus_per_job"
+    if wanted > limit:
+        sys.exit(
+            f"\nresources.gpus_per_job: a job asks for {wanted} device slots and the limit is "
+            f"{limit}: start with --resources gpu={wanted}, or lower resources.gpus_per_job\n"
         )
-    return wanted
 
 
 def build_plan():
@@ -49,8 +47,8 @@ def build_plan():
         sys.exit(f"\n{error}\n")
 
 
-guard_device_slots()
 PLAN = build_plan()
+guard_device_slots(PLAN.project.settings.resources.gpus_per_job)
 if workflow.is_main_process and not workflow.dryrun:
     planning.begin(PLAN)
 
@@ -72,7 +70,7 @@ def inputs(name):
 
 def outputs(name):
     """The files of a stage, `settings.json` last: see OUTPUTS in scalewise/plan.py."""
-    return [f"{RESULTS}/{name}/{{key}}/{file}" for file in (*OUTPUTS[name], SETTINGS_FILE)]
+    return [f"{folder_of(name)}/{{key}}/{file}" for file in (*OUTPUTS[name], SETTINGS_FILE)]
 
 
 def stage_of(name, wildcards):
@@ -113,6 +111,7 @@ def command(name, *options):
     )
 
 
+GPUS = PLAN.project.settings.resources.gpus_per_job
 THREADS = PLAN.project.settings.resources.threads
 ON_DEVICE = "--gpus {resources.gpu}"
 SAVING = f"--save-minutes {PLAN.project.settings.resources.save_minutes:g}"

@@ -12,7 +12,7 @@ rule evaluate:
     threads: THREADS
     resources:
         what=title("evaluate"),
-        gpu=device_slots,
+        gpu=GPUS,
     params:
         stage=description("evaluate"),
     message:

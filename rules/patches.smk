@@ -12,7 +12,7 @@ rule infer_patches:
     threads: THREADS
     resources:
         what=title("infer_patches"),
-        gpu=device_slots,
+        gpu=GPUS,
     params:
         stage=description("infer_patches"),
     message:

@@ -12,7 +12,7 @@ rule retrain:
     threads: THREADS
     resources:
         what=title("retrain"),
-        gpu=device_slots,
+        gpu=GPUS,
     params:
         stage=description("retrain"),
     message:

@@ -12,7 +12,7 @@ rule score_target:
     threads: THREADS
     resources:
         what=title("score_target"),
-        gpu=device_slots,
+        gpu=GPUS,
     params:
         stage=description("score_target"),
     message:

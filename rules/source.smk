@@ -12,7 +12,7 @@ rule train_source:
     threads: THREADS
     resources:
         what=title("train_source"),
-        gpu=device_slots,
+        gpu=GPUS,
     params:
         stage=description("train_source"),
     message:
@@ -35,7 +35,7 @@ rule reestimate_batchnorm:
     threads: THREADS
     resources:
         what=title("reestimate_batchnorm"),
-        gpu=device_slots,
+        gpu=GPUS,
     params:
         stage=description("reestimate_batchnorm"),
     message:

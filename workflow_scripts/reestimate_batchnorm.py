@@ -23,13 +23,16 @@ def reestimate(job: Job) -> None:
     target = DataSet(job.locations["target"], job.input("target_images"), model.size)
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the plain average over all batches
     job.progress.start(len(target), "image")
     with prepared(job) as device, torch.no_grad():
         model.network.to(device).eval()
         for layer in layers:
             layer.train()
+        seen = 0
         for numbers, images in batches(target.image, range(len(target))):
+            seen += len(numbers)
+            for layer in layers:
+                layer.momentum = len(numbers) / seen  # every image counts alike, whatever its batch
             model.network(normalise(images.to(device), model.preprocessing))
             job.progress.advance(len(numbers))
     store.save(

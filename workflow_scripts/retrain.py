@@ -26,6 +26,13 @@ from scalewise.training.source_batches import SourceBatches
 log = logging.getLogger(__name__)
 
 
+def step_count(selected: int, settings: dict) -> int:
+    """Every patch that an image would give is seen once per epoch (the method, step 5); an
+    experiment without patches, or with one for each image, makes as many steps."""
+    patches = selected * settings["epochs"] * settings["per_image"]
+    return math.ceil(patches / settings["target_batch"])
+
+
 def retrain(job: Job) -> None:
     s = job.settings
     model = store.load(job.input("model"))
@@ -48,7 +55,7 @@ def retrain(job: Job) -> None:
             job.input("patches"), tau, seed, s["target_batch"], s["target_augmentation"]
         )
     selected = len(selected_csv.read(job.input("selected")))
-    steps = math.ceil(selected * s["epochs"] * s["per_image"] / s["target_batch"])
+    steps = step_count(selected, s)
     job.notes.update(steps=steps, selected=selected)
     network = model.network
     with prepared(job) as device:

@@ -96,7 +96,9 @@ class CodeBase:
         digests = {path.relative_to(self._folder).as_posix(): digest}
         # templates and style sheets beside a module belong to it
         for extra in sorted(path.parent.glob(f"{path.stem}.*")):
-            if extra != path and extra.suffix not in (".pyc", ".tmp"):
+            # neither the module itself nor what editors and patches leave of it (page.py.orig)
+            left_over = extra.name.startswith(path.name) or extra.name.endswith(("~", ".tmp"))
+            if not left_over and extra.is_file():
                 content = hashlib.sha256(extra.read_bytes()).hexdigest()
                 digests[extra.relative_to(self._folder).as_posix()] = content
         return digests, imports

@@ -83,13 +83,21 @@ class Job:
             "device": self.device,
             "versions": {
                 "python": platform.python_version(),
-                **{name: metadata.version(name) for name in packages},
+                **{name: _version(name) for name in packages},
             },
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
             "notes": self.notes,
         }
         write_text(self.output("settings.json"), json.dumps(content, indent=1, sort_keys=True))
+
+
+def _version(package: str) -> str | None:
+    """None where a distribution goes by another name (conda's opencv): no reason to fail now."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _set_up_log(path: str | None) -> None:
@@ -102,16 +110,18 @@ def _set_up_log(path: str | None) -> None:
     logging.basicConfig(
         level=logging.INFO, handlers=handlers, format="%(asctime)s %(message)s", force=True
     )
+    logging.captureWarnings(True)
 
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _say(message: str) -> None:
-    """An error goes to the person and to the log."""
+def _say(message: str, log_file: str | None) -> None:
+    """An error goes to the person and to the log, once where these are the same."""
     print(message, file=sys.stderr, flush=True)
-    log.error("%s", message)
+    if log_file:
+        log.error("%s", message)
 
 
 def run(work: Callable[[Job], None], manual: str | None) -> None:
@@ -131,7 +141,7 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
     parser.add_argument("--save-minutes", type=float, default=5.0, help="minutes between states")
     parser.add_argument("--log", help="log file (default: standard error)")
     arguments = parser.parse_args()
-    # before numpy, torch or cv2 start their pools: never more threads than given, never spinning
+    # for libraries that start their threads later; torch is told by scalewise.runtime
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(arguments.threads)
     _set_up_log(arguments.log)
@@ -153,13 +163,13 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
         sys.exit(130)
     except UserError as error:
         job.progress.close("failed", str(error))
-        _say(f"\n{job.title}:\n{error}\n")
+        _say(f"\n{job.title}:\n{error}\n", arguments.log)
         sys.exit(1)
     except Exception as error:
         job.progress.close("failed", f"{type(error).__name__}: {error}")
         log.error("%s", traceback.format_exc())
         place = f"; details in {arguments.log}" if arguments.log else ""
-        _say(f"\n{job.title}:\nunexpected {type(error).__name__}: {error}{place}\n")
+        _say(f"\n{job.title}:\nunexpected {type(error).__name__}: {error}{place}\n", arguments.log)
         sys.exit(1)
     job.progress.close("finished")
     log.info("finished in %.1f s", time.monotonic() - begun)

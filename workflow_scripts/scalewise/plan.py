@@ -48,6 +48,12 @@ NETWORK_STAGES = frozenset(
 PINNABLE = frozenset(OUTPUTS) - {"report", "check_data"}
 
 
+def folder_of(stage: str) -> str:
+    """Folder of a stage's results. `results/report/` is where people find a project's report, so
+    the reports themselves, by key, live beside it."""
+    return f"{RESULTS}/{'reports' if stage == 'report' else stage}"
+
+
 def digest(content: object) -> str:
     """Key of plain JSON content: the first 16 hexadecimal digits of its SHA-256."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
@@ -90,7 +96,7 @@ class Stage:
 
     @property
     def folder(self) -> str:
-        return f"{RESULTS}/{self.name}/{self.key}"
+        return f"{folder_of(self.name)}/{self.key}"
 
     @property
     def outputs(self) -> list[str]:
@@ -506,7 +512,7 @@ class Plan:
     def record(self) -> None:
         """Write the stages' descriptions, this plan, and the links for people. Idempotent."""
         for stage in self.stages.values():
-            _write_if_new(Path(stage.description_path), stage.description())
+            write_description(stage)
         content = {
             "project": self.project.name,
             "experiments": [e.name for e in self.project.experiments],
@@ -537,6 +543,11 @@ class Plan:
                     folder.rmdir()
 
 
+def write_description(stage: Stage) -> None:
+    """Write the file that tells the stage's script what to do."""
+    _write_if_new(Path(stage.description_path), stage.description())
+
+
 def _write_if_new(path: Path, content: dict) -> None:
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     try:
@@ -550,7 +561,7 @@ def _write_if_new(path: Path, content: dict) -> None:
 def finished_results(stage: str, identity: str) -> str | None:
     """Key of the newest finished result of a stage with this identity (all but the code)."""
     found = []
-    for path in Path(RESULTS, stage).glob(f"*/{SETTINGS_FILE}"):
+    for path in Path(folder_of(stage)).glob(f"*/{SETTINGS_FILE}"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -44,6 +44,7 @@ class Progress:
             self._bar = tqdm(
                 total=steps, initial=first, desc=self._title, unit=f" {unit}s", leave=False
             )
+        self._write("running")
 
     def advance(self, count: int = 1, **said: float) -> None:
         """Say that `count` more units are done, and any numbers worth showing."""

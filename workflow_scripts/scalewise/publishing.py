@@ -18,13 +18,15 @@ def published_key(project: str) -> str | None:
     """Key of the report stage whose copy stands there."""
     try:
         return json.loads((place(project) / KEY_FILE).read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def publish(files: Sequence[Path], project: str, key: str) -> Path:
     """Copy a report's files to its stable place, each of them atomically; return the place."""
     target = place(project)
+    # while files of two reports stand side by side, it is the report of neither
+    (target / KEY_FILE).unlink(missing_ok=True)
     for source in files:
         with replacing(target / source.name) as temporary:
             shutil.copyfile(source, temporary)

@@ -1,4 +1,4 @@
-"""`iou.csv`: per class IoU in percent with its counts of pixels; `confusion.csv`: what became what."""
+"""`iou.csv`: per class IoU in percent and its pixels; `confusion.csv`: what was taken for what."""
 
 from pathlib import Path
 

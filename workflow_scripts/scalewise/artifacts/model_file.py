@@ -17,8 +17,8 @@ FORMAT = "scalewise model 1"
 class ModelFile:
     """Weights by name, and what they belong to.
 
-    description: network (name and options), classes (names), size (working height and width) and
-    preprocessing (channel order, mean and scale for 0..255 images) as plain JSON values.
+    description: network (name, options, and preprocessing: channel order, mean and scale for
+    0..255 images), classes (names) and size (working height and width) as plain JSON values.
     """
 
     tensors: dict[str, Tensor]
@@ -39,11 +39,11 @@ def read(path: str | Path) -> ModelFile:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        description = json.loads(metadata.get("scalewise", "{}"))
     except FileNotFoundError:
         raise
     except Exception as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    description = json.loads(metadata.get("scalewise", "{}"))
     if description.pop("format", None) != FORMAT:
         raise ValueError(f"{path}: not a model file of format '{FORMAT}'")
     return ModelFile(tensors, description)

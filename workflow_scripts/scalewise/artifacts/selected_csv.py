@@ -27,6 +27,6 @@ def write(path: str | Path, rows: list[SelectedRow]) -> None:
 def read(path: str | Path) -> list[SelectedRow]:
     columns = table.read(path, _TYPES)
     return [
-        SelectedRow(rank, image, tuple(classes.split("; ")), score)
+        SelectedRow(rank, image, tuple(classes.split("; ")) if classes else (), score)
         for rank, image, classes, score in zip(*columns.values(), strict=True)
     ]

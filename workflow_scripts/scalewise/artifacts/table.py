@@ -29,7 +29,8 @@ def write(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[obje
 def read(path: str | Path, types: Mapping[str, type]) -> dict[str, list]:
     """Read the named columns, converted; an empty cell of a float column is NaN.
 
-    Raises: ValueError naming the file when a column is missing or a cell does not convert.
+    Raises: ValueError naming the file when a column is missing, a row is cut short, or a cell does
+    not convert.
     """
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
@@ -38,6 +39,11 @@ def read(path: str | Path, types: Mapping[str, type]) -> dict[str, list]:
     missing = [name for name in types if name not in header]
     if missing:
         raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(header)}")
+    short = [k for k, row in enumerate(rows) if len(row) != len(header)]
+    if short:
+        raise ValueError(
+            f"{path}: row {short[0] + 1} has {len(rows[short[0]])} cells, not {len(header)}"
+        )
     table = {}
     for name, kind in types.items():
         position = header.index(name)

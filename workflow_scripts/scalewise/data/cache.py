@@ -21,9 +21,12 @@ class ArrayCache:
             self._kept.move_to_end(number)
             return self._kept[number]
         arrays = make(number)
-        self._kept[number] = arrays
-        self._bytes += sum(a.nbytes for a in arrays)
-        while self._bytes > self._limit and len(self._kept) > 1:
+        size = sum(a.nbytes for a in arrays)
+        if size > self._limit:
+            return arrays
+        while self._bytes + size > self._limit:
             _, old = self._kept.popitem(last=False)
             self._bytes -= sum(a.nbytes for a in old)
+        self._kept[number] = arrays
+        self._bytes += size
         return arrays

@@ -18,13 +18,18 @@ from pathlib import Path
 from scalewise.artifacts.atomic import write_text
 
 FOLDER = Path("results", "index")
+UNREADABLE = "unreadable"
 _WILD = "*?["
+# A file that changed so shortly before it was indexed may change again under the same time (the
+# coarsest file systems count in steps of two seconds): it is read once more.
+_SETTLED = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class Index:
     """digest: of all paths and contents; files: path relative to the root -> content hash, empty
-    for a file that is not there; path: where this index is stored."""
+    for a file that is not there, `UNREADABLE` for one that cannot be read; path: where this index
+    is stored."""
 
     digest: str
     files: dict[str, str]
@@ -32,9 +37,13 @@ class Index:
 
 
 def find_images(root: str | Path, pattern: str) -> list[str]:
-    """Paths relative to `root`, with forward slashes, sorted; hidden files are left out."""
+    """Paths relative to `root`, with forward slashes, sorted; hidden files are left out.
+
+    A link to nothing is among them: it is a mistake to be told, not a file to be left out.
+    """
     found = glob.glob(pattern, root_dir=root, recursive=True)
-    return sorted(p.replace(os.sep, "/") for p in found if os.path.isfile(os.path.join(root, p)))
+    files = (p for p in found if not os.path.isdir(os.path.join(root, p)))
+    return sorted(p.replace(os.sep, "/") for p in files)
 
 
 def image_id(path: str, pattern: str) -> str:
@@ -64,7 +73,7 @@ def content_hash(path: str | Path) -> str:
 def _stamp(path: str) -> list[int] | None:
     try:
         status = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     # the time of the last change of the inode is there for files replaced under their old times
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
@@ -78,22 +87,29 @@ def index_files(root: str | Path, paths: Iterable[str], name: str) -> Index:
     root = os.path.realpath(root)
     where = hashlib.sha256(f"{root}\0{name}".encode()).hexdigest()[:16]
     cache = FOLDER / f"{where}.json"
+    begun = time.time_ns()
     try:
-        known = json.loads(cache.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
-        known = {}
+        stored = json.loads(cache.read_text(encoding="utf-8"))
+        settled = stored["begun"] - _SETTLED
+        known = {path: e for path, e in stored["files"].items() if e[2] < settled}
+    except (OSError, ValueError, KeyError, TypeError):
+        stored, known = {}, {}
     stamps = {path: _stamp(os.path.join(root, path)) for path in paths}
     changed = [
         path
         for path, stamp in stamps.items()
-        if stamp is not None and (path not in known or known[path][:3] != stamp)
+        if stamp is not None and known.get(path, [])[:3] != stamp
     ]
     files = {path: known[path][3] for path in stamps if path in known}
     files.update((path, "") for path, stamp in stamps.items() if stamp is None)
     files.update(_hash_all(root, changed))
-    entries = {p: [*stamp, files[p]] for p, stamp in stamps.items() if stamp is not None}
+    # what is not there, or could not be read, has no stamp: it is looked at anew each time
+    entries = {
+        path: [*(stamp if stamp and files[path] != UNREADABLE else [0, 0, 0]), files[path]]
+        for path, stamp in stamps.items()
+    }
     if entries != known:
-        content = {"root": root, "name": name, "files": entries}
+        content = {"root": root, "name": name, "begun": begun, "files": entries}
         write_text(cache, json.dumps(content))
     text = json.dumps(sorted((path, files[path]) for path in stamps))
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -102,11 +118,21 @@ def index_files(root: str | Path, paths: Iterable[str], name: str) -> Index:
 
 def _hash_all(root: str, paths: list[str]) -> dict[str, str]:
     result, said = {}, time.monotonic()
-    with ThreadPoolExecutor(4) as pool:
-        hashes = pool.map(content_hash, (os.path.join(root, path) for path in paths))
+    pool = ThreadPoolExecutor(4)
+    try:
+        hashes = pool.map(_hash, (os.path.join(root, path) for path in paths))
         for path, value in zip(paths, hashes, strict=True):
             result[path] = value
             if time.monotonic() - said > 5:
                 said = time.monotonic()
                 print(f"reading {root}: {len(result)} of {len(paths)} files", file=sys.stderr)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for all the rest
     return result
+
+
+def _hash(path: str) -> str:
+    try:
+        return content_hash(path)
+    except OSError:
+        return UNREADABLE

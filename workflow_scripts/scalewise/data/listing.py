@@ -20,7 +20,8 @@ def _indexed(path: str) -> dict[str, str]:
 
 
 def image_hashes(job: Job, pattern: str) -> dict[str, str]:
-    """Path relative to the set's root -> content hash of every image of the set."""
+    """Path relative to the set's root -> content hash of every image of the set ("" of a link to
+    nothing)."""
     if job.has_input("drawn"):
         # the pattern's ** also matches no folder at all, which fnmatch does not know
         flat = pattern.replace("**/", "*")
@@ -34,5 +35,8 @@ def image_hashes(job: Job, pattern: str) -> dict[str, str]:
 
 
 def label_hashes(job: Job) -> dict[str, str]:
-    """Path relative to the set's root -> content hash of every label that is there."""
+    """Path relative to the set's root -> content hash of every label ("" of one that is missing).
+
+    A drawn set lists its images too.
+    """
     return _drawn(job) if job.has_input("drawn") else _indexed(job.locations["label_index"])

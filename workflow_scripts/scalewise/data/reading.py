@@ -1,5 +1,7 @@
 """Decode images and labels with Pillow, and bring them to the working size."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,8 @@ from PIL import Image
 Image.MAX_IMAGE_PIXELS = 200_000_000
 cv2.setNumThreads(0)  # a job uses the threads it was given, and no others
 
+# Pillow's modes of more than 8 bits per channel; converted to RGB they would be cut off at 255
+_WIDE = ("I", "F")
 UNDECLARED = 254  # label value of ids that the id map does not list (never a class index)
 
 
@@ -19,37 +23,54 @@ class UnreadableImage(Exception):
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image as uint8 (H, W, 3) RGB. Raises UnreadableImage."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(_plain(error)) from None
+    with _decoding(path) as image:
+        if image.mode.startswith(_WIDE):
+            raise UnreadableImage(
+                f"holds more than 8 bits per channel (mode {image.mode}): convert it to 8 bits"
+            )
+        return np.asarray(image.convert("RGB"))
 
 
 def read_label_ids(path: str | Path) -> np.ndarray:
-    """Read a label image as its own ids, uint8 (H, W); a palette image by its indices.
+    """Read a label image as its own ids, uint8 (H, W); a palette image by its indices, one of
+    single bits as 0 and 1.
 
     Raises UnreadableImage, also for an image that holds colours rather than ids.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "P", "1", "I;16", "I"):
-                raise UnreadableImage(
-                    f"holds colours (mode {image.mode}), not class ids: convert it to one channel"
-                )
-            ids = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(_plain(error)) from None
+    with _decoding(path) as image:
+        if image.mode not in ("L", "P", "1", "I") and not image.mode.startswith("I;16"):
+            raise UnreadableImage(
+                f"holds colours (mode {image.mode}), not class ids; convert it to one channel"
+            )
+        ids = np.asarray(image)
     if ids.dtype != np.uint8:
         if ids.size and (ids.min() < 0 or ids.max() > 255):
-            raise UnreadableImage(f"holds label ids up to {int(ids.max())}; 0 to 255 are possible")
+            raise UnreadableImage(
+                f"holds label ids from {int(ids.min())} to {int(ids.max())}; 0 to 255 are possible"
+            )
         ids = ids.astype(np.uint8)
     return ids
+
+
+@contextmanager
+def _decoding(path: str | Path) -> Iterator[Image.Image]:
+    """The opened and decoded image."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            yield image
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:
+        # Pillow's decoders raise whatever they stumble over in a damaged file
+        raise UnreadableImage(_plain(error)) from None
 
 
 def _plain(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "the file is gone"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
     text = str(error)
     if "cannot identify" in text:
         return "not an image, or cut short"

@@ -16,11 +16,32 @@ from scalewise.taxonomy import IGNORE
 
 def _each(work: Callable, items: Iterable, threads: int, advance: Callable[[], None]) -> list:
     results = []
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         for result in pool.map(work, items):
             results.append(result)
             advance()
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for all the rest
     return results
+
+
+def _unreadable(path: str, error: OSError) -> Problem:
+    if not isinstance(error, FileNotFoundError):
+        return Problem(
+            path, f"cannot be read ({error.strerror}): check what it is and who may read"
+        )
+    if os.path.islink(path):
+        return Problem(path, "is a link to a file that is not there: restore or remove it")
+    return Problem(path, "the file is gone: start again, so that the set is read anew")
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sorted_out(results: list) -> tuple[list, list[Problem]]:
@@ -43,11 +64,14 @@ def scan_images(
     def look(item: tuple[str, str]) -> ImageRow | Problem:
         path, expected = item
         full = os.path.join(root, path)
+        if not _is_text(path):
+            shown = os.fsencode(full).decode("utf-8", "backslashreplace")
+            return Problem(shown, "its name is not UTF-8: rename it")
         try:
             found = content_hash(full)
             height, width = reading.read_image(full).shape[:2]
-        except FileNotFoundError:
-            return Problem(full, "the file is gone: start again, so that the set is read anew")
+        except OSError as error:
+            return _unreadable(full, error)
         except reading.UnreadableImage as error:
             return Problem(full, f"{error}: replace or remove it")
         if found != expected:
@@ -78,20 +102,23 @@ def scan_labels(
         path = template.replace("{id}", image.id)
         full = os.path.join(root, path)
         if not hashes.get(path):
-            return Problem(os.path.join(root, image.path), f"has no label: {full} does not exist")
+            return Problem(
+                os.path.join(root, image.path),
+                f"has no label: {full} does not exist; add it, or remove the image",
+            )
         try:
             found = content_hash(full)
             ids = reading.read_label_ids(full)
-        except FileNotFoundError:
-            return Problem(full, "the file is gone: start again, so that the set is read anew")
+        except OSError as error:
+            return _unreadable(full, error)
         except reading.UnreadableImage as error:
-            return Problem(full, f"{error}")
+            return Problem(full, f"{error}: replace it")
         if found != hashes[path]:
             return Problem(full, "changed since the run began: start again")
         counts = np.bincount(ids.ravel(), minlength=256)
         unknown = [int(i) for i in np.flatnonzero(counts) if table[i] == reading.UNDECLARED]
         if unknown:
-            listed = ", ".join(map(str, unknown[:8]))
+            listed = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
             return Problem(
                 full,
                 f"holds label id {listed}, which the id map does not declare: add it to "
@@ -101,7 +128,8 @@ def scan_labels(
         if (width, height) != (image.width, image.height):
             return Problem(
                 full,
-                f"is {width} x {height} pixels, its image {image.width} x {image.height}",
+                f"is {width} x {height} pixels, its image {image.width} x {image.height}: "
+                "replace or remove the pair",
             )
         per_class = np.bincount(table, weights=counts, minlength=256).astype(np.int64)
         pixels = tuple(int(n) for n in per_class[: len(classes)])

@@ -52,7 +52,7 @@ STYLE: dict[str, StyleParameter] = {
     "texture": StyleParameter(1.0, 0.0, 3.0, "relative", "contrast of surface texture"),
     "variety": StyleParameter(1.0, 0.0, 2.0, "relative", "how much light differs between images"),
     "blur": StyleParameter(0.0, 0.0, 5.0, "pixels at 192 wide", "standard deviation of the lens"),
-    "noise": StyleParameter(4.0, 0.0, 60.0, "grey levels", "standard deviation of the sensor"),
+    "noise": StyleParameter(3.0, 0.0, 60.0, "grey levels", "standard deviation of the sensor"),
 }
 STYLE_DEFAULTS: dict[str, float] = {name: entry.default for name, entry in STYLE.items()}
 
@@ -394,7 +394,7 @@ class Canvas:
         size = (self.pixels.shape[1], self.pixels.shape[0])
         visible = ((high > -1) & (low < size)).all(1)
         # Fixed-point numbers with a few binary digits; clipped because 32 bits must hold them.
-        places = np.rint(np.clip(places, -3e4, 3e4) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+        places = np.rint(np.clip(places, -2e5, 2e5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
         chosen = np.flatnonzero(visible)
         spans = zip(starts[chosen].tolist(), ends[chosen].tolist(), chosen.tolist(), strict=True)
         for start, end, which in spans:
@@ -448,9 +448,12 @@ class Shape:
     labels: np.ndarray
     materials: np.ndarray
     slots: np.ndarray  # which of the thing's random variants picks the colour
-    shades: np.ndarray
     groups: np.ndarray  # (n,) forward position of the part; parts are drawn from far to near
     size: tuple[float, float, float]  # right, up, forward
+
+
+Pair = tuple[float, float]
+Points = Sequence[Pair]
 
 
 class Shaper:
@@ -461,15 +464,21 @@ class Shaper:
         self.group = 0.0
         self.faces: list[tuple] = []
 
-    def face(self, points, material, normal=(0.0, 0.0, 0.0), slot=0, shade=1.0):
+    def face(
+        self,
+        points: Sequence[tuple[float, float, float]],
+        material: str,
+        normal: Sequence[float] = (0.0, 0.0, 0.0),
+        slot: int = 0,
+    ) -> None:
         """Add one convex polygon of up to 12 points."""
         points = np.asarray(points, float)
         padded = points[np.minimum(np.arange(_CORNERS), len(points) - 1)]
-        surface = (_LABEL[self.label], _MATERIAL_NUMBER[material], slot, shade, self.group)
+        surface = (_LABEL[self.label], _MATERIAL_NUMBER[material], slot, self.group)
         self.faces.append((padded, normal, *surface))
 
-    def prism(self, profile, half_width, material, slot=0):
-        """Add a solid whose side is `profile`: (forward, up) points, up on the left of the way."""
+    def prism(self, profile: Points, half_width: float, material: str, slot: int = 0) -> None:
+        """Add a solid whose side is `profile`: (forward, up) points, anticlockwise."""
         for side in (-half_width, half_width):
             points = [(side, up, forward) for forward, up in profile]
             self.face(points, material, (np.sign(side), 0, 0), slot)
@@ -483,28 +492,35 @@ class Shaper:
             length = np.hypot(f1 - f0, u1 - u0)
             self.face(quad, material, (0, (f0 - f1) / length, (u1 - u0) / length), slot)
 
-    def box(self, half_width, up, forward, material, slot=0):
+    def box(self, half_width: float, up: Pair, forward: Pair, material: str, slot: int = 0) -> None:
         """Add a box; `up` and `forward` are (from, to)."""
         (u0, u1), (f0, f1) = up, forward
-        # Seen from the right the way runs forward along the top, so that normals look outside.
         self.prism([(f0, u1), (f0, u0), (f1, u0), (f1, u1)], half_width, material, slot)
 
-    def sides(self, half_width, polygon, material, slot=0):
+    def sides(self, half_width: float, polygon: Points, material: str, slot: int = 0) -> None:
         """Add a polygon of (forward, up) points to both sides of a solid."""
         for side in (-half_width, half_width):
             self.face([(side, u, f) for f, u in polygon], material, (np.sign(side), 0, 0), slot)
 
-    def end(self, forward, right, up, material, slot=0):
+    def end(self, forward: float, right: Pair, up: Pair, material: str, slot: int = 0) -> None:
         """Add a rectangle to the front (forward > 0) or the back of a solid."""
         (r0, r1), (u0, u1) = right, up
         quad = [(r0, u0, forward), (r1, u0, forward), (r1, u1, forward), (r0, u1, forward)]
         self.face(quad, material, (0, 0, np.sign(forward)), slot)
 
-    def flat(self, polygon, material, slot=0, shade=1.0):
+    def flat(self, polygon: Points, material: str, slot: int = 0) -> None:
         """Add a flat polygon of (right, up) points."""
-        self.face([(r, u, 0.0) for r, u in polygon], material, slot=slot, shade=shade)
+        self.face([(r, u, 0.0) for r, u in polygon], material, slot=slot)
 
-    def bar(self, start, stop, width, material, slot=0, across=False):
+    def bar(
+        self,
+        start: Pair,
+        stop: Pair,
+        width: float,
+        material: str,
+        slot: int = 0,
+        across: bool = False,
+    ) -> None:
         """Add a flat bar between two (right, up) points, or (forward, up) ones if `across`."""
         (a, b), (c, d) = start, stop
         half = width / 2 / max(np.hypot(c - a, d - b), 1e-6)
@@ -521,12 +537,12 @@ class Shaper:
             self.flat(polygon, material, slot)
 
     def shape(self) -> Shape:
-        points, normals, labels, materials, slots, shades, groups = map(
-            np.array, zip(*self.faces, strict=True)
-        )
+        """Return what was added."""
+        columns = zip(*self.faces, strict=True)
+        points, normals, labels, materials, slots, groups = map(np.array, columns)
         extent = np.abs(points).max((0, 1))
         size = (2 * extent[0], extent[1], 2 * extent[2])
-        return Shape(points, normals.astype(float), labels, materials, slots, shades, groups, size)
+        return Shape(points, normals.astype(float), labels, materials, slots, groups, size)
 
 
 def _disc(a: float, b: float, radius: float) -> list[tuple[float, float]]:
@@ -853,7 +869,7 @@ def _place(
     rows[:, 0] = shape.labels[seen]
     rows[:, 1] = shape.materials[seen]
     rows[:, 2] = variants[shape.slots[seen]]
-    rows[:, 3] = shape.shades[seen]
+    rows[:, 3] = 1.0
     rows[:, 4:7] = np.where(shape.normals[seen].any(1, keepdims=True), normals[seen], _TO_CAMERA)
     rows[:, 7:11] = (0, 0, 1, z)
     canvas.paint(points[seen], rows)
@@ -1283,7 +1299,7 @@ def _draw_tree(canvas: Canvas, x: float, z: float, u: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that stands in the street at (x, z), in metres; `u` are its 8 random numbers."""
+    """Something that stands in the street at (x, z), in metres; `u` are its 12 random numbers."""
 
     kind: str
     x: float
@@ -1312,8 +1328,15 @@ class Thing:
         _place(canvas, shape, self.x, self.z, self.heading, scale, (self.u[4:8] * 7.31) % 1.0)
 
 
-# How far a thing keeps the next one off, along the street, metres.
-_LENGTH = {"car": 5.0, "truck": 8.5, "bus": 12.5, "train": 20.0, "biker": 3.0, "cyclist": 2.5}
+# Half of the room that a vehicle takes, across and along its way, in metres.
+_ROOM = {
+    "car": (1.0, 2.6),
+    "truck": (1.3, 4.3),
+    "bus": (1.35, 6.2),
+    "train": (1.35, 10.0),
+    "biker": (0.5, 1.5),
+    "cyclist": (0.4, 1.3),
+}
 
 
 def _traffic(rng: np.random.Generator, layout: Layout, clutter: float) -> list[Thing]:
@@ -1332,33 +1355,30 @@ def _traffic(rng: np.random.Generator, layout: Layout, clutter: float) -> list[T
         lanes["left"] = layout.road[0] + 1.1
     if layout.parking[1]:
         lanes["right"] = layout.road[1] - 1.1
-    taken: list[tuple[str, float, float]] = []
+    taken = np.empty((0, 4))  # x and z of centres, half widths along x and z
     things = []
     for kind in kinds:
         u = rng.random(12)
         choice = [lane for lane in lanes if _fits(kind, lane, layout)]
         lane = choice[int(u[8] * len(choice))]
+        wide, long = _ROOM[kind]
         if lane == "across":
-            thing = Thing(
-                kind,
-                (u[9] - 0.5) * 36,
-                layout.crossing + (2.0 if u[10] < 0.5 else 5.4),
-                np.pi * (0.5 if u[10] < 0.5 else 1.5),
-                u,
-            )
-            span = (thing.x - _LENGTH[kind] / 2, thing.x + _LENGTH[kind] / 2)
+            x, near = (u[9] - 0.5) * 36, u[10] < 0.5
+            z = layout.crossing + (2.0 if near else 5.4)
+            heading = np.pi * (0.5 if near else 1.5)
+            wide, long = long, wide
         else:
-            half = _LENGTH[kind] / 2
-            z = 6.5 + half + 28.0 * u[9] ** 1.3
             away = lane in ("own", "right") or (lane == "left" and u[10] < 0.3)
             x = lanes[lane] + (u[11] - 0.5) * 0.5
             if kind in ("cyclist", "biker"):
                 x += 1.2 if away else -1.0
-            thing = Thing(kind, x, z, (0.0 if away else np.pi) + (u[10] - 0.5) * 0.12, u)
-            span = (z - half, z + half)
-        if all(name != lane or span[1] < low or span[0] > high for name, low, high in taken):
-            taken.append((lane, *span))
-            things.append(thing)
+            z = 6.5 + long + 28.0 * u[9] ** 1.3
+            heading = (0.0 if away else np.pi) + (u[10] - 0.5) * 0.12
+        room = np.array([x, z, wide, long])
+        # Whoever finds the place taken stays away.
+        if (np.abs(taken - room)[:, :2] >= (taken + room)[:, 2:]).any(1).all():
+            taken = np.vstack([taken, room])
+            things.append(Thing(kind, x, z, heading, u))
     return things
 
 
@@ -1384,13 +1404,13 @@ def _furniture(rng: np.random.Generator, layout: Layout, style: dict[str, float]
             side = int(u[8] < 0.5)
             kerb, edge = layout.road[side], layout.walk[side]
             x = kerb + (edge - kerb) * (inner + (outer - inner) * u[9])
-            z = 6.5 + 22.0 * u[10] ** 1.2
+            z = 7.5 + 16.5 * u[10] ** 1.2
             turn = 2 * np.pi * u[11] if heading is None else heading
             things.append(Thing(kind, x, z, turn, u))
 
     spread("person", 4.5 * clutter, 0.15, 0.9, 0.0)
     spread("bicycle", 1.7 * clutter, 0.1, 0.95)
-    spread("motorcycle", 1.0 * clutter, -0.1, 0.4)
+    spread("motorcycle", 1.2 * clutter, -0.1, 0.4)
     spread("lamp post", 1.8, 0.1, 0.16, 0.0)
     spread("traffic sign", 1.9 * clutter, 0.08, 0.2, 0.0)
     spread("traffic light", 1.0 * clutter, 0.06, 0.14, 0.0)
@@ -1398,7 +1418,7 @@ def _furniture(rng: np.random.Generator, layout: Layout, style: dict[str, float]
     for _ in range(int(1.2 * clutter * rng.random() + 0.5)):  # people who cross the road
         u = rng.random(12)
         x = layout.road[0] + (layout.road[1] - layout.road[0]) * u[9]
-        things.append(Thing("person", x, 8.0 + 18.0 * u[10], 0.0, u))
+        things.append(Thing("person", x, 8.0 + 16.0 * u[10], 0.0, u))
     if layout.crossing is not None:
         for x in (layout.road[0] - 0.5, layout.road[1] + 0.5):
             u = rng.random(12)

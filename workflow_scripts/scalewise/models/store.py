@@ -1,6 +1,5 @@
 """Build networks by name; write and read them with all that is needed to predict."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +43,11 @@ def load(path: str | Path) -> LoadedModel:
     """Raises ValueError naming the file when it does not hold such a network."""
     content = model_file.read(path)
     d = content.description
-    network = build(d["network"], len(d["classes"]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            network.load_state_dict(content.tensors)
-        except RuntimeError as error:
-            raise ValueError(f"{path}: {error}") from None
-    return LoadedModel(network, d["network"], d["classes"], tuple(d["size"]))
+    try:
+        network = build(d["network"], len(d["classes"]))
+        network.load_state_dict(content.tensors)
+        return LoadedModel(network, d["network"], d["classes"], tuple(d["size"]))
+    except KeyError as error:
+        raise ValueError(f"{path}: it says nothing of {error}, or no such network") from None
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -38,11 +38,16 @@ def prefetch(make: Callable[[int], Batch], first: int, end: int) -> Iterator[tup
 @contextmanager
 def deferred_interrupt() -> Iterator[list[int]]:
     """Collect a first SIGINT or SIGTERM instead of raising it, so that a step is never cut in two;
-    a second one raises KeyboardInterrupt at once."""
+    a later one raises KeyboardInterrupt at once. What tells a whole group of processes to stop
+    often tells each of them twice: two signals within a second are one."""
     caught: list[int] = []
+    first = 0.0
 
     def note(number: int, frame: object) -> None:
-        if caught:
+        nonlocal first
+        if not caught:
+            first = time.monotonic()
+        elif time.monotonic() - first > 1:
             raise KeyboardInterrupt
         caught.append(number)
 
@@ -88,6 +93,7 @@ def train(
     columns = ["learning_rate", *terms]
     rows = np.zeros((steps, len(columns)))
     waiting: list[tuple[int, Tensor]] = []
+    said: dict[str, float] = {}
 
     def settle() -> None:
         """Bring the losses over from the device; stop where one is not finite."""
@@ -103,35 +109,39 @@ def train(
                     "(optimizer.learning_rate) of this training, or look at its data"
                 )
         waiting.clear()
+        said["loss"] = float(values[:, terms.index("loss")].mean())
 
+    # the order of sums, and so the last bits, are those of the threads and of the kind of device
+    kind = next(model.parameters()).device.type
     try:
         with (
-            TrainingState(job.state_folder, f"{job.key}, {job.threads} threads") as state,
+            TrainingState(job.state_folder, f"{job.key}, {job.threads} threads, {kind}") as state,
             deferred_interrupt() as told_to_stop,
         ):
             first = state.load(model, optimizer, rows)
             job.progress.start(steps, "step", first)
             saved = time.monotonic()
-            for step, batch in prefetch(make_batch, first, steps):
-                rate = learning_rate(optimizer_settings, schedule, step, steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                rows[step, 0] = rate
-                torch.manual_seed(derived_seed(seed, "dropout", step))
-                optimizer.zero_grad(set_to_none=True)
-                losses = loss_terms(batch)
-                losses["loss"].backward()
-                optimizer.step()
-                waiting.append((step, torch.stack([losses[k].detach() for k in terms])))
-                if len(waiting) == CHECK_EVERY:
-                    settle()
-                job.progress.advance(1, loss=float(rows[max(step - CHECK_EVERY, 0), 1]))
-                if told_to_stop or time.monotonic() - saved > 60 * job.save_minutes:
-                    settle()
-                    state.save(step + 1, model, optimizer, rows[: step + 1])
-                    saved = time.monotonic()
-                if told_to_stop:
-                    raise KeyboardInterrupt
+            with closing(prefetch(make_batch, first, steps)) as batches:
+                for step, batch in batches:
+                    rate = learning_rate(optimizer_settings, schedule, step, steps)
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+                    rows[step, 0] = rate
+                    torch.manual_seed(derived_seed(seed, "dropout", step))
+                    optimizer.zero_grad(set_to_none=True)
+                    losses = loss_terms(batch)
+                    losses["loss"].backward()
+                    optimizer.step()
+                    waiting.append((step, torch.stack([losses[k].detach() for k in terms])))
+                    if len(waiting) == CHECK_EVERY:
+                        settle()
+                    job.progress.advance(1, **said)
+                    if told_to_stop or time.monotonic() - saved > 60 * job.save_minutes:
+                        settle()
+                        state.save(step + 1, model, optimizer, rows[: step + 1])
+                        saved = time.monotonic()
+                    if told_to_stop:
+                        raise KeyboardInterrupt
             settle()
             finish(columns, rows)
             state.remove()

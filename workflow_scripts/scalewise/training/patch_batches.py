@@ -28,6 +28,8 @@ class PatchBatches:
     def __init__(self, path: Path, tau: np.ndarray, seed: int, batch: int, augmentation: dict):
         self._patches = patches_h5.PatchReader(path)
         self._tau = torch.from_numpy(tau)
+        self._never = np.zeros(256, bool)
+        self._never[: len(tau)] = tau <= 0
         self._seed, self._batch, self._augmentation = seed, batch, augmentation
         self._cache = ArrayCache()
         self._without_label: set[int] = set()
@@ -44,6 +46,8 @@ class PatchBatches:
         arrays = {name: torch.from_numpy(values) for name, values in fields.items()}
         keep = reliable(arrays["predicted"], arrays["entropy"], self._tau)
         label = filter_labels(arrays["label"], keep)[0].numpy()
+        # between two reliable classes a third may win that the source lacks (its tau is 0)
+        label[self._never[label]] = IGNORE
         if (label == IGNORE).all():
             self._without_label.add(number)
         return scale_images(arrays["image"], label.shape)[0].numpy(), label

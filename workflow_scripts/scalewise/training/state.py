@@ -1,8 +1,9 @@
 """State of a training that was interrupted: what the next run needs to end in the same bits.
 
-Two files in a folder that is no declared output: `state.safetensors`, and while it is replaced the
-one before. The state is bound to the stage's key (settings, inputs, code) and to the number of
-threads, which changes the order of sums. A lock keeps a second trainer of the same stage out.
+It lies in a folder that is no declared output: `state.safetensors`, replaced as a whole, and the
+lock that keeps a second trainer of the same stage out. The state is bound to the stage's key
+(settings, inputs, code), and to the number of threads and the kind of device, which change the
+order of sums.
 """
 
 import fcntl
@@ -11,6 +12,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -33,28 +35,49 @@ class TrainingState:
     def __init__(self, folder: Path, key: str):
         self._folder, self._key = folder, key
         self._file = folder / "state.safetensors"
-        self._lock = None
+        self._lock: TextIO | None = None
 
     def __enter__(self) -> "TrainingState":
+        while self._lock is None:
+            self._lock = self._locked()
+        self._removed = False
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+        for left in self._folder.glob("*.tmp"):  # by a trainer that was killed while it saved
+            left.unlink(missing_ok=True)
+        return self
+
+    def _locked(self) -> TextIO | None:
+        """The lock; None where its last holder removed it meanwhile: then it locks nothing."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self._folder / "lock", "a+")  # noqa: SIM115 (held until exit)
+        path = self._folder / "lock"
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = open(path, "a+")  # noqa: SIM115 (held until exit)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                return lock
         except BlockingIOError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            self._lock.close()
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            lock.close()
             raise StateInUse(
                 f"process {holder} already trains this stage ({self._folder}): wait for it or end "
                 "it, then start again"
             ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
-        return self
+        except FileNotFoundError:
+            pass
+        lock.close()
+        return None
 
     def __exit__(self, *error: object) -> None:
+        if not self._removed and not self._file.exists():
+            self.remove()  # nothing to go on from
         self._lock.close()
+        self._lock = None
 
     def save(
         self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, rows: np.ndarray
@@ -78,12 +101,15 @@ class TrainingState:
         try:
             with safe_open(self._file, framework="pt") as file:
                 state = json.loads((file.metadata() or {})["state"])
+                key, step = state["key"], int(state["step"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except Exception as error:
             log.warning("%s: not readable (%s); starting from step 0", self._file, error)
             return 0
-        if state["key"] != self._key:
-            log.warning("%s: of other settings, code or threads; starting from step 0", self._file)
+        if key != self._key:
+            log.warning(
+                "%s: of %s and this is %s; starting from step 0", self._file, key, self._key
+            )
             return 0
         prefix = "model."
         model.load_state_dict(
@@ -96,11 +122,17 @@ class TrainingState:
                 _, number, field = name.split(".", 2)
                 content["state"].setdefault(int(number), {})[field] = value
         optimizer.load_state_dict(content)
+        for parameter, values in optimizer.state.items():
+            for name, value in values.items():
+                if value.shape == parameter.shape:
+                    # the file keeps no strides; with others than the weights' sums may round apart
+                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         done = tensors["rows"].numpy()
         rows[: len(done)] = done
-        log.info("going on from step %d", state["step"])
-        return state["step"]
+        log.info("going on from step %d", step)
+        return step
 
     def remove(self) -> None:
         """Remove the state after success; the lock goes with it."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._removed = True  # whatever stands there now is another trainer's

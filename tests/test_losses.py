@@ -1,0 +1,116 @@
+"""Loss functions on logits small enough to be worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from scalewise.training.losses import cross_entropy, patch_loss, pixel_cross_entropy
+
+LN3 = math.log(3)
+
+
+def one_pixel_per_class(*rows: tuple[float, float]) -> torch.Tensor:
+    """Logits (1, 2, 1, W) of W pixels."""
+    return torch.tensor(rows).T[None, :, None, :].contiguous()
+
+
+# softmax of (ln 3, 0) is (3/4, 1/4)
+LOGITS = one_pixel_per_class((LN3, 0.0), (0.0, 0.0))
+LABELS = torch.tensor([[[0, 1]]], dtype=torch.uint8)
+CE = (math.log(4 / 3), math.log(2))
+
+
+def test_cross_entropy_is_the_mean_over_pixels():
+    assert cross_entropy(LOGITS, LABELS).item() == pytest.approx(sum(CE) / 2)
+    wrong = torch.tensor([[[1, 1]]], dtype=torch.uint8)
+    assert cross_entropy(LOGITS, wrong).item() == pytest.approx((math.log(4) + math.log(2)) / 2)
+
+
+def test_ignored_pixels_do_not_count():
+    labels = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+    assert cross_entropy(LOGITS, labels).item() == pytest.approx(CE[0])
+    losses, count = pixel_cross_entropy(LOGITS, labels)
+    assert losses[0, 0].tolist() == pytest.approx([CE[0], 0])
+    assert count == 1
+    other = LOGITS.clone()
+    other[..., 1] = 50.0
+    assert torch.equal(cross_entropy(other, labels), cross_entropy(LOGITS, labels))
+
+
+def test_the_mean_is_over_the_pixels_of_the_whole_batch():
+    labels = torch.tensor([[[0, 1]], [[0, 255]]], dtype=torch.uint8)
+    loss = cross_entropy(LOGITS.repeat(2, 1, 1, 1), labels)
+    assert loss.item() == pytest.approx((CE[0] + CE[1] + CE[0]) / 3)
+
+
+def test_a_patch_without_a_reliable_pixel_gives_exactly_zero_and_no_gradient():
+    logits = LOGITS.clone().requires_grad_()
+    plain, focal = patch_loss(logits, torch.full((1, 1, 2), 255, dtype=torch.uint8), 0.1, 3)
+    assert plain.item() == 0 and focal.item() == 0
+    (plain + focal).backward()
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("beta, gamma", [(0.1, 3), (1.0, 0.5), (0.5, 0), (2.0, 1)])
+def test_the_focal_term_is_the_mean_over_pixels_of_the_formula(beta, gamma):
+    plain, focal = patch_loss(LOGITS, LABELS, beta, gamma)
+    assert plain.item() == pytest.approx(sum(CE) / 2)
+    by_hand = beta * sum(c * (1 - math.exp(-c)) ** gamma for c in CE) / 2
+    assert focal.item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_the_focal_term_of_one_pixel_in_numbers():
+    # p = 3/4: 0.1 * ln(4/3) * (1/4) ** 3
+    labels = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+    focal = patch_loss(LOGITS, labels, 0.1, 3)[1]
+    assert focal.item() == pytest.approx(0.1 * 0.2876820724 / 64, rel=1e-5)
+
+
+def test_without_beta_there_is_no_focal_term():
+    plain, focal = patch_loss(LOGITS, LABELS, 0, 3)
+    assert focal.item() == 0 and plain.item() > 0
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 1, 3])
+@pytest.mark.parametrize("margin", [0.0, 1e-4, 16.0, 40.0, 1000.0, -1000.0])
+def test_gradients_are_finite_however_sure_the_network_is(gamma, margin):
+    logits = one_pixel_per_class((margin, 0.0), (LN3, 0.0)).requires_grad_()
+    labels = torch.tensor([[[0, 0]]], dtype=torch.uint8)
+    plain, focal = patch_loss(logits, labels, 0.1, gamma)
+    (plain + focal).backward()
+    assert torch.isfinite(plain) and torch.isfinite(focal)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_the_gradient_of_the_focal_term_is_that_of_its_formula():
+    logits = LOGITS.double().requires_grad_()
+
+    def focal(x):
+        p = x.softmax(1)[0, [0, 1], 0, [0, 1]]
+        return 0.1 * (-p.log() * (1 - p) ** 3).mean()
+
+    (expected,) = torch.autograd.grad(focal(logits), logits)
+    measured = LOGITS.clone().requires_grad_()
+    patch_loss(measured, LABELS, 0.1, 3)[1].backward()
+    assert torch.allclose(measured.grad.double(), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_logits_are_scaled_to_the_labels_and_the_loss_is_float32():
+    constant = torch.zeros(1, 2, 2, 3)
+    constant[:, 0] = LN3
+    labels = torch.zeros(1, 7, 9, dtype=torch.uint8)
+    for kind in (torch.float32, torch.bfloat16, torch.float16):
+        loss = cross_entropy(constant.to(kind), labels)
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(CE[0], abs=3e-3)
+    losses, count = pixel_cross_entropy(constant, labels)
+    assert losses.shape == labels.shape and count == 63
+
+
+def test_logits_between_two_pixels_are_mixed_bilinearly():
+    # widths 2 -> 4, pixel centres at 1/8 .. 7/8: weights of the second are 0, 1/4, 3/4, 1
+    logits = one_pixel_per_class((0.0, 0.0), (4.0, 0.0))
+    losses, _ = pixel_cross_entropy(logits, torch.zeros(1, 1, 4, dtype=torch.uint8))
+    expected = [math.log(1 + math.exp(-x)) for x in (0, 1, 3, 4)]
+    assert losses[0, 0].tolist() == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,434 @@
+"""The training loop, its state, its randomness, its optimisers and schedules."""
+
+import logging
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from scalewise.job import Job, UserError
+from scalewise.models.compact import Compact
+from scalewise.models.network import normalise
+from scalewise.training import loop
+from scalewise.training.losses import cross_entropy
+from scalewise.training.optimization import learning_rate, make_optimizer
+from scalewise.training.randomness import batch_items, derived_seed, generator
+from scalewise.training.state import StateInUse, TrainingState
+
+STEPS = 12
+SEED = 7
+ADAMW = {
+    "name": "adamw",
+    "learning_rate": 3e-3,
+    "weight_decay": 1e-2,
+    "momentum": 0.9,
+    "beta2": 0.999,
+}
+SGD = {**ADAMW, "name": "sgd", "learning_rate": 0.05}
+POLY = {"name": "poly", "power": 0.9}
+PREPROCESSING = {"order": "rgb", "mean": [120.0, 120.0, 120.0], "scale": [60.0, 60.0, 60.0]}
+
+
+@pytest.fixture(autouse=True)
+def one_thread_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+
+
+def make_job(threads: int = 1, key: str = "0" * 16) -> Job:
+    description = {
+        "stage": "train_source",
+        "key": key,
+        "title": "a small training",
+        "folder": f"results/train_source/{key}",
+        "settings": {"seed": SEED},
+        "contents": {},
+        "locations": {},
+        "inputs": {},
+    }
+    job = Job(description, threads, 1)
+    job.save_minutes = 1e9
+    return job
+
+
+def make_batch(step: int) -> tuple[int, torch.Tensor, torch.Tensor]:
+    draws = generator(SEED, "test batch", step)
+    images = torch.from_numpy(draws.integers(0, 256, (2, 16, 24, 3), np.uint8))
+    labels = torch.from_numpy(draws.integers(0, 3, (2, 16, 24), np.uint8))
+    return step, images, labels
+
+
+class Crash(Exception):
+    """Stands for anything that ends a process without a word."""
+
+
+def training(
+    job: Job,
+    *,
+    optimizer: dict = ADAMW,
+    stop_at: int | None = None,
+    crash_at: int | None = None,
+    nan_at: int | None = None,
+    steps: int = STEPS,
+):
+    """Train; return the weights, the rows, and the steps that were worked on in this call."""
+    torch.manual_seed(derived_seed(SEED, "weights"))
+    model = Compact(3, width=8, dropout=0.5).to(memory_format=torch.channels_last).train()
+    made, result = [], {}
+
+    def loss_terms(batch):
+        step, images, labels = batch
+        made.append(step)
+        if step == crash_at:
+            raise Crash
+        x = normalise(images, PREPROCESSING).contiguous(memory_format=torch.channels_last)
+        loss = cross_entropy(model(x), labels)
+        if step == nan_at:
+            loss = loss * torch.nan
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"loss": loss, "twice": 2 * loss.detach()}
+
+    def finish(columns, rows):
+        assert columns == ["learning_rate", "loss", "twice"]
+        result["folder_at_finish"] = job.state_folder.exists()
+        result["rows"] = rows.copy()
+
+    try:
+        loop.train(
+            job,
+            model,
+            make_batch,
+            loss_terms,
+            terms=["loss", "twice"],
+            steps=steps,
+            seed=SEED,
+            optimizer_settings=optimizer,
+            schedule=POLY,
+            finish=finish,
+        )
+    finally:
+        result["made"] = made
+        training.made = made
+    result["weights"] = {k: v.clone() for k, v in model.state_dict().items()}
+    return result
+
+
+def require_equal(one, other) -> None:
+    assert np.array_equal(one["rows"], other["rows"])
+    assert one["weights"].keys() == other["weights"].keys()
+    for name, value in one["weights"].items():
+        assert torch.equal(value, other["weights"][name]), name
+
+
+class TestResuming:
+    @pytest.mark.parametrize("optimizer", [ADAMW, SGD], ids=["adamw", "sgd"])
+    @pytest.mark.parametrize("stop_at", [0, 4, STEPS - 1])
+    def test_a_training_that_was_told_to_stop_ends_in_the_same_bits(self, optimizer, stop_at):
+        whole = training(make_job(key="a" * 16), optimizer=optimizer)
+        assert whole["made"] == list(range(STEPS))
+        job = make_job()
+        with pytest.raises(KeyboardInterrupt):
+            training(job, optimizer=optimizer, stop_at=stop_at)
+        assert training.made == list(range(stop_at + 1))
+        assert (job.state_folder / "state.safetensors").exists()
+        rest = training(make_job(), optimizer=optimizer)
+        assert rest["made"] == list(range(stop_at + 1, STEPS))
+        require_equal(whole, rest)
+
+    def test_so_does_one_that_was_stopped_again_and_again(self):
+        whole = training(make_job(key="a" * 16))
+        for stop_at in (0, 1, 5, 6, 10):
+            with pytest.raises(KeyboardInterrupt):
+                training(make_job(), stop_at=stop_at)
+        require_equal(whole, training(make_job()))
+
+    @pytest.mark.parametrize("crash_at", [0, 1, 7])
+    def test_so_does_one_that_was_killed_between_two_saved_states(self, crash_at):
+        whole = training(make_job(key="a" * 16))
+        job = make_job()
+        job.save_minutes = 0  # after every step
+        with pytest.raises(Crash):
+            training(job, crash_at=crash_at)
+        rest = training(make_job())
+        assert rest["made"] == list(range(crash_at, STEPS))
+        require_equal(whole, rest)
+
+    def test_saving_the_state_changes_nothing(self):
+        job = make_job()
+        job.save_minutes = 0
+        require_equal(training(make_job(key="a" * 16)), training(job))
+
+    def test_the_loss_goes_down_and_the_rows_tell_rate_and_terms(self):
+        rows = training(make_job())["rows"]
+        assert rows.shape == (STEPS, 3)
+        assert rows[:, 0] == pytest.approx([3e-3 * (1 - k / STEPS) ** 0.9 for k in range(STEPS)])
+        assert np.array_equal(rows[:, 2], 2 * rows[:, 1])
+        assert rows[-1, 1] < rows[0, 1]
+
+    def test_another_seed_drops_other_channels(self, monkeypatch):
+        one = training(make_job(key="a" * 16), steps=2)
+        monkeypatch.setattr(
+            loop, "derived_seed", lambda seed, *purpose: derived_seed(seed + 1, *purpose)
+        )
+        other = training(make_job(key="b" * 16), steps=2)
+        assert one["rows"][0, 1] != other["rows"][0, 1]
+
+    def test_the_optimizer_s_state_comes_back_with_the_strides_of_the_weights(self, tmp_path):
+        model = Compact(3, width=8).to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(model, ADAMW)
+        for p in model.parameters():
+            p.grad = torch.randn_like(p)
+        optimizer.step()
+        strides = [s["exp_avg"].stride() for s in optimizer.state.values()]
+        with TrainingState(tmp_path / "state", "key") as state:
+            state.save(1, model, optimizer, np.zeros((1, 1)))
+            again = make_optimizer(model, ADAMW)
+            assert state.load(model, again, np.zeros((2, 1))) == 1
+        assert [s["exp_avg"].stride() for s in again.state.values()] == strides
+        for one, other in zip(optimizer.state.values(), again.state.values(), strict=True):
+            assert all(torch.equal(one[name], other[name]) for name in one)
+            assert one["step"].dtype == other["step"].dtype
+
+
+class TestState:
+    def interrupted(self, **job) -> Job:
+        job = make_job(**job)
+        with pytest.raises(KeyboardInterrupt):
+            training(job, stop_at=3)
+        return job
+
+    def test_it_is_removed_only_after_the_results_are_written(self):
+        self.interrupted()
+        job = make_job()
+        result = training(job)
+        assert result["folder_at_finish"]
+        assert not job.state_folder.exists()
+
+    def test_it_stays_when_writing_the_results_fails(self):
+        job = self.interrupted()
+
+        def fail(columns, rows):
+            raise OSError("disk full")
+
+        with pytest.raises(OSError, match="disk full"):
+            loop.train(
+                job,
+                Compact(3, width=8).to(memory_format=torch.channels_last),
+                make_batch,
+                lambda batch: pytest.fail("no step is left"),
+                terms=["loss", "twice"],
+                steps=4,
+                seed=SEED,
+                optimizer_settings=ADAMW,
+                schedule=POLY,
+                finish=fail,
+            )
+        assert (job.state_folder / "state.safetensors").exists()
+
+    def test_a_state_of_another_number_of_threads_is_refused(self, caplog):
+        self.interrupted(threads=1)
+        with caplog.at_level(logging.WARNING):
+            result = training(make_job(threads=2))
+        assert result["made"][0] == 0
+        assert "1 threads, cpu" in caplog.text and "2 threads, cpu" in caplog.text
+        assert "starting from step 0" in caplog.text
+
+    def test_a_state_of_another_key_is_refused(self, caplog):
+        job = self.interrupted()
+        other = make_job(key="b" * 16)
+        job.state_folder.rename(other.state_folder)
+        with caplog.at_level(logging.WARNING):
+            result = training(other)
+        assert result["made"][0] == 0
+        assert "starting from step 0" in caplog.text
+
+    @pytest.mark.parametrize("damage", ["empty", "cut short", "noise", "of something else"])
+    def test_a_damaged_state_is_not_used(self, damage, caplog):
+        whole = training(make_job(key="a" * 16))
+        file = self.interrupted().state_folder / "state.safetensors"
+        content = file.read_bytes()
+        if damage == "of something else":
+            save_file({"x": torch.zeros(1)}, file, {"state": '{"other": 1}'})
+        else:
+            file.write_bytes(
+                {"empty": b"", "cut short": content[:-100], "noise": b"\xff" * 5000}[damage]
+            )
+        with caplog.at_level(logging.WARNING):
+            result = training(make_job())
+        assert "not readable" in caplog.text and "starting from step 0" in caplog.text
+        require_equal(whole, result)
+
+    def test_a_second_trainer_of_the_same_stage_is_refused_and_told_by_whom(self):
+        job = make_job()
+        with TrainingState(job.state_folder, "any"):
+            with pytest.raises(UserError, match=f"process {os.getpid()} already trains") as told:
+                training(job)
+            assert str(job.state_folder) in str(told.value)
+            assert job.state_folder.exists()
+        training(job)
+
+    def test_a_lock_that_was_removed_locks_nothing(self, tmp_path):
+        """Between opening a lock and locking it, its holder may end and remove it."""
+        folder = tmp_path / "state"
+        first = TrainingState(folder, "any")
+        with first:
+            first.remove()
+            with TrainingState(folder, "any"):
+                first.__exit__()
+                assert (folder / "lock").exists()
+                with pytest.raises(StateInUse), TrainingState(folder, "any"):
+                    pass
+            first.__enter__()
+        assert not folder.exists()
+
+    def test_a_failed_training_leaves_no_folder_without_a_state(self):
+        job = make_job()
+        with pytest.raises(Crash):
+            training(job, crash_at=2)
+        assert not job.state_folder.exists()
+
+    def test_what_a_killed_trainer_was_writing_is_cleared_away(self, tmp_path):
+        left = tmp_path / "state" / ".state.safetensors.1.tmp"
+        left.parent.mkdir()
+        left.write_bytes(b"half")
+        with TrainingState(left.parent, "any"):
+            assert not left.exists()
+
+
+class TestStopping:
+    def test_a_loss_that_is_not_finite_ends_the_training_and_names_step_and_terms(self):
+        job = make_job()
+        with pytest.raises(UserError, match=r"at step 5 \(loss nan, twice nan\)"):
+            training(job, nan_at=5)
+
+    def test_a_loss_that_is_not_finite_is_never_saved(self):
+        job = make_job()
+        with pytest.raises(UserError, match="at step 5"):
+            training(job, nan_at=5, stop_at=5)
+        assert not job.state_folder.exists()
+
+    def test_the_handlers_of_signals_are_as_before(self):
+        before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+        training(make_job(), steps=1)
+        with pytest.raises(KeyboardInterrupt):
+            training(make_job(), stop_at=0)
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+    def test_two_signals_at_once_are_one_and_a_later_one_ends_the_wait(self, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+        with loop.deferred_interrupt() as caught:
+            assert not caught
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert caught == [signal.SIGINT, signal.SIGTERM]
+            now[0] += 1.5
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def test_batches_come_in_order_and_only_a_few_ahead(self):
+        made = []
+        batches = loop.prefetch(lambda step: made.append(step) or -step, 3, 30)
+        assert next(batches) == (3, -3)
+        assert [next(batches) for _ in range(5)] == [(k, -k) for k in range(4, 9)]
+        batches.close()
+        assert made == sorted(made) and made[-1] <= 8 + loop.AHEAD
+        assert list(loop.prefetch(lambda step: step, 5, 5)) == []
+        assert list(loop.prefetch(lambda step: step, 0, 2)) == [(0, 0), (1, 1)]
+
+    def test_an_error_in_a_batch_reaches_the_trainer(self):
+        with pytest.raises(ZeroDivisionError):
+            list(loop.prefetch(lambda step: 1 // (2 - step), 0, 9))
+
+
+class TestRandomness:
+    @settings(max_examples=50, deadline=None)
+    @given(
+        seed=st.integers(0, 9), count=st.integers(1, 13), batch=st.integers(1, 7),
+        epochs=st.integers(1, 3),
+    )  # fmt: skip
+    def test_every_item_comes_once_per_epoch(self, seed, count, batch, epochs):
+        steps = -(-count * epochs // batch)
+        drawn = [i for k in range(steps) for i in batch_items(seed, "test", k, batch, count)]
+        assert len(drawn) == steps * batch
+        for epoch in range(epochs):
+            assert sorted(drawn[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+    def test_a_batch_does_not_depend_on_those_made_before(self):
+        forward = [batch_items(3, "test", k, 4, 10) for k in range(9)]
+        backward = [batch_items(3, "test", k, 4, 10) for k in reversed(range(9))]
+        assert forward == backward[::-1]
+
+    def test_epochs_seeds_and_purposes_differ(self):
+        def order(seed, purpose, epoch):
+            return tuple(batch_items(seed, purpose, epoch, 50, 50))
+
+        orders = {order(s, p, e) for s in (0, 1) for p in ("source", "patches") for e in (0, 1)}
+        assert len(orders) == 8
+
+    def test_seeds_fit_torch_and_their_parts_do_not_run_together(self):
+        assert 0 <= derived_seed(0, "x") < 2**63
+        assert derived_seed(1, "a", 12) != derived_seed(1, "a", 1, 2)
+        assert derived_seed(1, "a", 1) != derived_seed(11, "a")
+        assert derived_seed(5, "dropout", 3) == derived_seed(5, "dropout", 3)
+
+
+class TestOptimization:
+    def test_the_rate_falls_by_the_power_of_what_is_left(self):
+        settings = {"learning_rate": 0.1}
+        rates = [learning_rate(settings, {"name": "poly", "power": 2}, k, 4) for k in range(4)]
+        assert rates == pytest.approx([0.1, 0.1 * 9 / 16, 0.1 / 4, 0.1 / 16])
+        poly = learning_rate(settings, POLY, 3, 4)
+        assert poly == pytest.approx(0.1 * 0.25**0.9) and poly > 0
+
+    def test_a_constant_rate_is_constant(self):
+        assert learning_rate({"learning_rate": 0.1}, {"name": "constant"}, 3, 4) == 0.1
+
+    @pytest.mark.parametrize(
+        "name, kind",
+        [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
+    )
+    def test_optimisers_have_the_settings_asked_for(self, name, kind):
+        model = torch.nn.Linear(2, 3)
+        settings = {
+            "name": name,
+            "learning_rate": 0.3,
+            "weight_decay": 0.02,
+            "momentum": 0.8,
+            "beta2": 0.7,
+        }
+        optimizer = make_optimizer(model, settings)
+        assert type(optimizer) is kind
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["weight_decay"]) == (0.3, 0.02)
+        if name == "sgd":
+            assert group["momentum"] == 0.8
+        else:
+            assert group["betas"] == (0.8, 0.7)
+        assert len(group["params"]) == 2
+
+    def test_frozen_parameters_are_left_out(self):
+        model = torch.nn.Linear(2, 3)
+        model.bias.requires_grad = False
+        (group,) = make_optimizer(model, ADAMW).param_groups
+        assert [p.shape for p in group["params"]] == [(3, 2)]
+
+    def test_one_step_of_sgd_by_hand(self):
+        model = torch.nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            model.weight.fill_(2.0)
+        optimizer = make_optimizer(
+            model, {**SGD, "learning_rate": 0.1, "weight_decay": 0.5, "momentum": 0.9}
+        )
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.ones(1, 1)).sum().backward()
+            optimizer.step()
+        # gradient 1 + 0.5 * 2 = 2: 2 - 0.2 = 1.8; then 1 + 0.9 = 1.9 and 0.9 * 2: 1.8 - 0.37
+        assert model.weight.item() == pytest.approx(1.43)

@@ -1,0 +1,271 @@
+"""The workflow for real: Snakemake on a tiny configuration, in a folder of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ROOT / "tests" / "configs" / "tiny.yaml"
+COMMAND = [
+    sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"),
+    "--workflow-profile", str(ROOT / "profiles" / "default"), "--cores", "2",
+]  # fmt: skip
+
+
+def snakemake(folder, *arguments, config=TINY, slots=("--resources", "gpu=1"), environment=None):
+    """Run snakemake in `folder`; return exit status and all that it printed."""
+    command = [*COMMAND, "--directory", str(folder), "--configfile", str(config), *slots]
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    return done.returncode, done.stdout
+
+
+def finished(folder):
+    """(stage, key) of every finished result."""
+    return {
+        (p.parent.parent.name, p.parent.name)
+        for p in Path(folder, "results").glob("*/*/settings.json")
+    }
+
+
+def jobs(printed):
+    """Rule -> how many of its jobs finished."""
+    names = re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", printed)
+    return {name: names.count(name) for name in names}
+
+
+def edited(tmp_path, changes, name="changed.yaml"):
+    """The tiny configuration with changes to its sections, as a file."""
+    content = yaml.safe_load(TINY.read_text())
+    for section, values in changes.items():
+        both = isinstance(values, dict) and isinstance(content.get(section), dict)
+        content[section] = {**content[section], **values} if both else values
+    path = tmp_path / name
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One whole run of the tiny configuration: (folder, what it printed)."""
+    folder = tmp_path_factory.mktemp("run")
+    status, printed = snakemake(folder)
+    assert status == 0, printed
+    return folder, printed
+
+
+def test_shared_stages_run_once_and_every_evaluation_is_there(run):
+    _, printed = run
+    assert jobs(printed) == {
+        "make_streets": 3,
+        "scan_images": 3,
+        "scan_labels": 2,
+        "check_data": 1,
+        "train_source": 1,  # two experiments
+        "evaluate": 1 + 2 + 2,
+        "score_target": 1 + 1 + 1,  # round 1 is scored once for both
+        "select_images": 1 + 1 + 1,
+        "infer_patches": 2,
+        "compute_thresholds": 2,
+        "retrain": 4,
+        "report": 1,
+        "all": 1,
+    }
+
+
+def test_every_job_says_in_words_what_it_is(run):
+    _, printed = run
+    assert "lse (+1), seed 0: training on the source, 30 steps" in printed
+    assert "lse, seed 0, round 2: cutting and labelling patches, scale 2" in printed
+    assert "source_zoom, seed 0, round 1: training on, source only" in printed
+
+
+def test_the_report_is_at_its_stable_place_with_its_tables(run):
+    folder, printed = run
+    place = folder / "results/report/tiny"
+    page = (place / "index.html").read_text()
+    assert "<html" in page and "source_zoom" in page
+    iou = pd.read_csv(place / "per_class_iou.csv")
+    assert list(iou.columns) == ["experiment", "seed", "round", "class", "iou", "pixels"]
+    assert len(iou) == 2 * 3 * 19
+    summary = pd.read_csv(place / "summary.csv")
+    assert list(summary.columns) == ["experiment", "seed", "round", "classes", "miou", "gain"]
+    # the tables agree with each other: the mean over the classes that occur
+    for row in summary[summary.classes == "all"].itertuples():
+        part = iou[
+            (iou.experiment == row.experiment) & (iou.seed == row.seed) & (iou["round"] == row.round)
+        ]
+        assert part.iou.mean() == pytest.approx(row.miou, abs=1e-3)
+    assert "results/report/tiny/index.html" in printed and "over best control" in printed
+
+
+def test_every_result_has_its_settings_and_no_progress_or_state_is_left(run):
+    folder, _ = run
+    found = finished(folder)
+    assert len(found) == 3 + 3 + 2 + 1 + 1 + 5 + 3 + 3 + 2 + 2 + 4 + 1
+    assert list((folder / "results/progress").glob("*")) == []
+    assert not (folder / "results/state").exists() or not any(
+        (folder / "results/state").rglob("*.safetensors")
+    )
+
+
+def test_links_lead_from_experiment_seed_and_round_to_the_results(run):
+    folder, _ = run
+    model = folder / "results/experiments/tiny/lse/seed0/round2/retrain/model.safetensors"
+    assert model.is_file()
+
+
+def test_a_second_run_finds_nothing_to_do_and_shows_the_summary(run):
+    folder, _ = run
+    status, printed = snakemake(folder)
+    assert status == 0
+    assert "Nothing to be done" in printed
+    assert jobs(printed) == {}
+    assert "over best control" in printed
+
+
+def test_a_retraining_setting_reruns_neither_source_training_nor_scores_of_round_1_and_its_undoing_runs_nothing(  # noqa: E501
+    run, tmp_path
+):
+    folder, _ = run
+    before = finished(folder)
+    page = (folder / "results/report/tiny/index.html").read_bytes()
+    changed = edited(
+        tmp_path,
+        {
+            "retraining": {"epochs": 1, "focal": {"beta": 0.5}},
+            "experiments": [{"name": "lse", "role": "method"}],
+        },
+    )
+    status, printed = snakemake(folder, config=changed)
+    assert status == 0, printed
+    assert jobs(printed) == {
+        "retrain": 2,
+        "evaluate": 2,
+        "score_target": 1,
+        "select_images": 1,
+        "infer_patches": 1,
+        "compute_thresholds": 1,
+        "report": 1,
+        "all": 1,
+    }
+    assert before < finished(folder)
+    assert (folder / "results/report/tiny/index.html").read_bytes() != page
+    status, printed = snakemake(folder)
+    assert status == 0
+    assert "Nothing to be done" in printed
+    assert jobs(printed) == {}
+    assert (folder / "results/report/tiny/index.html").read_bytes() == page
+
+
+def test_the_results_without_the_engines_memory_are_as_good(run, tmp_path):
+    folder, _ = run
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(folder / "results"), str(copy / "results")], check=False)
+    copy.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-r", str(folder / "results"), str(copy)], check=True)
+    for path in copy.rglob("*"):
+        if not path.is_symlink():
+            os.utime(path)
+    status, printed = snakemake(copy, "-n")
+    assert status == 0
+    assert "Nothing to be done" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "slots", "expected"),
+    [
+        ((), ("--resources", "gpu=0"), "asks for 1 device slots and the limit is 0"),
+        (
+            ("--config", "resources={gpus_per_job: 2}"),
+            (),
+            "asks for 2 device slots and the limit is 1",
+        ),
+        (
+            ("--config", "resources={gpus_per_job: 2}"),
+            ("--resources", "mem_mb=8000"),
+            "asks for 2 device slots and the limit is 1",
+        ),
+    ],
+)
+def test_a_request_above_the_limit_of_device_slots_is_refused(run, arguments, slots, expected):
+    folder, _ = run
+    status, printed = snakemake(folder, "-n", *arguments, slots=slots)
+    assert status != 0
+    assert expected in printed
+    assert "Traceback" not in printed
+
+
+def test_a_limit_that_is_high_enough_is_accepted(run):
+    folder, _ = run
+    status, printed = snakemake(
+        folder, "-n", "--config", "resources={gpus_per_job: 2}", slots=("--resources", "gpu=2")
+    )
+    assert status == 0, printed
+
+
+def test_without_a_limit_of_slots_one_job_at_a_time_runs_the_network(tmp_path):
+    """The default limit of the guard, as the engine itself sees it: jobs' times do not overlap."""
+    config = edited(tmp_path, {"seeds": [0, 1], "source_training": {"steps": 4}})
+    status, printed = snakemake(
+        tmp_path, "--until", "train_source", config=config, slots=("--resources", "mem_mb=64000")
+    )
+    assert status == 0, printed
+    logs = sorted((tmp_path / "results/logs/train_source").glob("*.log"))
+    assert len(logs) == 2
+    spans = []
+    for log in logs:
+        lines = [line[:23] for line in log.read_text().splitlines()]
+        spans.append((lines[0], lines[-1]))
+    (_, first_end), (second_start, _) = sorted(spans)
+    assert first_end <= second_start
+
+
+def test_a_mistake_in_the_settings_is_one_message_and_no_traceback(tmp_path):
+    config = edited(tmp_path, {"retraining": {"epoch": 3}})
+    status, printed = snakemake(tmp_path, config=config)
+    assert status != 0
+    assert "changed.yaml: retraining.epoch: unknown key; did you mean 'epochs'?" in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_missing_data_folder_is_named_with_where_it_was_looked_for(tmp_path):
+    folder = {"format": "camvid", "root": "nowhere"}
+    config = edited(tmp_path, {"data": {"root": str(tmp_path), "target": folder}})
+    status, printed = snakemake(tmp_path, config=config)
+    assert status != 0
+    assert f"{tmp_path}/nowhere: no such folder" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_report_of_what_is_finished_says_what_is_missing(run, tmp_path):
+    folder, _ = run
+    config = edited(tmp_path, {"seeds": [0, 7]})
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "workflow_scripts/report_finished.py"), "--configfile", config],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "6 of 12 evaluations are finished" in done.stdout
+    page = (folder / "results/report/tiny/index.html").read_text()
+    assert "still to run" in page
+    # the whole report is back as soon as the workflow is called for what is there
+    status, printed = snakemake(folder)
+    assert status == 0 and "Nothing to be done" in printed
+    assert "still to run" not in (folder / "results/report/tiny/index.html").read_text()

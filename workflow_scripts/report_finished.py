@@ -1,0 +1,77 @@
+"""report_finished: write the report of what is finished, and say what is missing.
+
+For when some experiment failed or is still to run: `make report`. It reads the same settings as the
+workflow, computes nothing but the report, and puts it at results/report/<project>/. Once everything
+is there the workflow's own report takes that place again.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from scalewise.config import ConfigError
+from scalewise.plan import Plan, write_description
+from scalewise.workflow import SCRIPTS, begin, is_finished, load_plan, state_of
+
+
+def partial_report(plan: Plan):
+    """The report over the finished evaluations, as a stage; None when nothing is finished."""
+    finished = [r for r in plan.rounds if is_finished(r.stages["evaluate"])]
+    missing = []
+    for r in plan.rounds:
+        if r in finished:
+            continue
+        # what stands in the way: a failed stage of this round, else of an earlier one
+        states = [state_of(stage) for stage in r.stages.values() if not is_finished(stage)]
+        failed = [s for s in states if s[0] == "failed"] or [s for s in states if s[0] == "running"]
+        state, detail = (failed or [("still to run", "")])[0]
+        missing.append(
+            {
+                "experiment": r.experiment,
+                "seed": r.seed,
+                "round": r.number,
+                "state": state,
+                "detail": detail,
+            }
+        )
+    return (plan.add_report(finished, missing) if finished else None), missing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--configfile", nargs="*", default=[], help="as for snakemake")
+    parser.add_argument("--config", nargs="*", default=[], metavar="KEY=VALUE", help="likewise")
+    arguments = parser.parse_args()
+    try:
+        overrides = {}
+        for item in arguments.config:
+            key, equals, value = item.partition("=")
+            if not equals:
+                raise ConfigError(f"--config {item}: expected key=value")
+            overrides[key] = yaml.safe_load(value)
+        plan = load_plan(arguments.configfile, overrides)
+    except ConfigError as error:
+        sys.exit(f"\n{error}\n")
+    stage, missing = partial_report(plan)
+    if stage is None:
+        sys.exit(f"\n{plan.project.name}: no evaluation is finished yet; nothing to report\n")
+    if not missing and is_finished(plan.report):
+        begin(plan)
+        return
+    write_description(stage)
+    command = [sys.executable, str(SCRIPTS / "report.py"), stage.description_path]
+    if subprocess.run(command, check=False).returncode:
+        sys.exit(1)
+    total = len(plan.rounds)
+    print(f"\n{total - len(missing)} of {total} evaluations are finished", end="")
+    print(f": results/report/{plan.project.name}/index.html\n")
+    print(Path(stage.folder, "summary.txt").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
