@@ -123,7 +123,7 @@ def test_names_of_experiments_are_in_no_key_but_the_reports(tmp_path):
     renamed = copy.deepcopy(content["experiments"])
     renamed[0]["name"] = "another name"
     before, after = make_plan(tmp_path), make_plan(tmp_path, {"experiments": renamed})
-    assert {k for k in all_keys(before) ^ all_keys(after)} == {
+    assert all_keys(before) ^ all_keys(after) == {
         ("report", before.report.key),
         ("report", after.report.key),
     }
@@ -179,7 +179,7 @@ def test_a_further_seed_or_round_adds_stages_and_changes_none(tmp_path):
     before = all_keys(make_plan(tmp_path))
     for changes in ({"seeds": [0, 5]}, {"rounds": {"portions": [0.3, 0.4, 0.5, 0.6]}}):
         after = all_keys(make_plan(tmp_path, changes))
-        assert {k for k in before - after} == {k for k in before if k[0] == "report"}
+        assert before - after == {k for k in before if k[0] == "report"}
         assert len(after) > len(before)
 
 

@@ -1,10 +1,15 @@
 """Procedural streets: pure, in all classes, and with camera and appearance apart."""
 
+import os
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 
-from scalewise.data.streets import STYLE, STYLE_DEFAULTS, draw_street
+from scalewise.data.streets.draw import draw_street
+from scalewise.data.streets.style import STYLE, STYLE_DEFAULTS
 from scalewise.taxonomy import CITYSCAPES, CITYSCAPES_LABEL_IDS, IGNORE
 
 SEED = 100
@@ -173,3 +178,12 @@ def test_a_style_value_outside_its_range_is_refused(value):
 def test_a_picture_too_small_for_a_street_is_refused():
     with pytest.raises(ValueError, match="16 x 16 pixels, got 8 x 64"):
         draw(size=(8, 64))
+
+
+def test_styles_are_checked_without_importing_what_draws():
+    program = (
+        "import sys; from scalewise.data.streets.style import check_style; check_style({})\n"
+        "assert not {'numpy', 'cv2'} & set(sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)

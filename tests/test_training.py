@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from scalewise.job import Job, UserError
+from scalewise.errors import UserError
+from scalewise.job import Job
 from scalewise.models.compact import Compact
 from scalewise.models.network import normalise
 from scalewise.training import loop
+from scalewise.training import state as state_module
 from scalewise.training.losses import cross_entropy
 from scalewise.training.optimization import learning_rate, make_optimizer
 from scalewise.training.randomness import batch_items, derived_seed, generator
@@ -185,13 +188,14 @@ class TestResuming:
         for p in model.parameters():
             p.grad = torch.randn_like(p)
         optimizer.step()
-        strides = [s["exp_avg"].stride() for s in optimizer.state.values()]
+        weights = list(model.parameters())
+        strides = [optimizer.state[p]["exp_avg"].stride() for p in weights]
         with TrainingState(tmp_path / "state", "key") as state:
             state.save(1, model, optimizer, np.zeros((1, 1)))
             again = make_optimizer(model, ADAMW)
             assert state.load(model, again, np.zeros((2, 1))) == 1
-        assert [s["exp_avg"].stride() for s in again.state.values()] == strides
-        for one, other in zip(optimizer.state.values(), again.state.values(), strict=True):
+        assert [again.state[p]["exp_avg"].stride() for p in weights] == strides
+        for one, other in ((optimizer.state[p], again.state[p]) for p in weights):
             assert all(torch.equal(one[name], other[name]) for name in one)
             assert one["step"].dtype == other["step"].dtype
 
@@ -286,6 +290,22 @@ class TestState:
                     pass
             first.__enter__()
         assert not folder.exists()
+
+    def test_a_lock_that_goes_while_it_is_taken_is_taken_anew(self, tmp_path, monkeypatch):
+        folder, flock = tmp_path / "state", state_module.fcntl.flock
+        opened = []
+
+        def slow(file, how):
+            opened.append(file)
+            if len(opened) == 1:
+                shutil.rmtree(folder)  # its holder ended just now
+            flock(file, how)
+
+        monkeypatch.setattr(state_module.fcntl, "flock", slow)
+        with TrainingState(folder, "any"):
+            assert len(opened) == 2 and opened[0].closed
+            with pytest.raises(StateInUse), TrainingState(folder, "any"):
+                pass
 
     def test_a_failed_training_leaves_no_folder_without_a_state(self):
         job = make_job()

@@ -5,7 +5,8 @@ This rule alone fails, so that no list of problems is deleted with a failed job.
 
 from scalewise.artifacts import problems_csv
 from scalewise.artifacts.atomic import write_text
-from scalewise.job import Job, UserError, run
+from scalewise.errors import UserError
+from scalewise.job import Job, run
 
 SHOWN = 5
 

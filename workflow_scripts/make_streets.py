@@ -14,7 +14,7 @@ from PIL import Image
 from scalewise.artifacts import table
 from scalewise.artifacts.atomic import replacing
 from scalewise.data.index import content_hash
-from scalewise.data.streets import draw_street
+from scalewise.data.streets.draw import draw_street
 from scalewise.job import Job, run
 
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from scalewise.data.dataset import DataSet
+from scalewise.errors import UserError
 from scalewise.inference import batches
-from scalewise.job import Job, UserError, run
+from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.models.network import normalise
 from scalewise.runtime import prepared

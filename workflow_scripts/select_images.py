@@ -6,7 +6,8 @@ Writes `selected.csv`: rank, image, the classes it was taken for, its score for 
 import logging
 
 from scalewise.artifacts import labels_csv, scores_csv, selected_csv
-from scalewise.job import Job, UserError, run
+from scalewise.errors import UserError
+from scalewise.job import Job, run
 from scalewise.selftraining.ranking import rank_and_count, source_classes
 from scalewise.selftraining.selection import select_images
 

@@ -18,14 +18,11 @@ from importlib import metadata
 from pathlib import Path
 
 from scalewise.artifacts.atomic import write_text
+from scalewise.errors import UserError
 from scalewise.progress import Progress
 
 log = logging.getLogger("scalewise")
 FORMAT_VERSION = 1
-
-
-class UserError(Exception):
-    """Something that the user can mend; the message names file or key and says what to do."""
 
 
 class Job:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import torch
 
 from scalewise import devices
-from scalewise.job import Job, UserError
+from scalewise.errors import UserError
+from scalewise.job import Job
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from scalewise import config
 from scalewise.code_digest import CodeBase
 from scalewise.config import ConfigError
 from scalewise.data.index import find_images, image_id, index_files
+from scalewise.data.streets.style import check_style
 from scalewise.plan import OUTPUTS, RESULTS, DataFiles, Plan, Stage, finished_results
 from scalewise.publishing import place, publish, published_key
 
@@ -41,12 +42,25 @@ def _index(cache: dict, layout: config.Layout, labels: bool) -> DataFiles:
     return DataFiles(images.digest, cache[what].digest, images.path, cache[what].path)
 
 
+def _check_styles(project: config.Project) -> None:
+    """Raises ConfigError when a procedural set has a style that cannot be drawn."""
+    for experiment in project.experiments:
+        for which in ("source", "target", "validation"):
+            dataset = getattr(experiment.settings.data, which)
+            if isinstance(dataset, config.StreetsSet):
+                try:
+                    check_style(dataset.style)
+                except ValueError as error:
+                    raise ConfigError(f"data.{which}.style: {error}") from None
+
+
 def load_plan(files: Sequence[str | Path] = (), overrides: Mapping | None = None) -> Plan:
     """Read `config.yaml` and the files that override it, index the data, and build the plan.
 
     Raises ConfigError: a user's mistake, one line each.
     """
     project = config.load([DEFAULT_CONFIG, *files], overrides)
+    _check_styles(project)
     code = CodeBase(SCRIPTS)
     return Plan(project, code.digest, partial(_index, {}), finished_results)
 

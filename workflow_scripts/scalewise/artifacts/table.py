@@ -21,9 +21,14 @@ def _cell(value: object) -> object:
 def write(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write the rows under a header; None and NaN become empty cells."""
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_cell(value) for value in row] for row in rows)
+        plain = csv.writer(file, lineterminator="\n")
+        # the plain one leaves a carriage return bare, which would end the row on reading
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        plain.writerow(columns)
+        for row in rows:
+            cells = [_cell(value) for value in row]
+            returns = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+            (quoting if returns else plain).writerow(cells)
 
 
 def read(path: str | Path, types: Mapping[str, type]) -> dict[str, list]:

@@ -92,8 +92,8 @@ def index_files(root: str | Path, paths: Iterable[str], name: str) -> Index:
         stored = json.loads(cache.read_text(encoding="utf-8"))
         settled = stored["begun"] - _SETTLED
         known = {path: e for path, e in stored["files"].items() if e[2] < settled}
-    except (OSError, ValueError, KeyError, TypeError):
-        stored, known = {}, {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        known = {}
     stamps = {path: _stamp(os.path.join(root, path)) for path in paths}
     changed = [
         path

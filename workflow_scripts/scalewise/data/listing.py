@@ -6,7 +6,8 @@ from pathlib import Path
 
 from scalewise.artifacts import table
 from scalewise.data.index import find_images
-from scalewise.job import Job, UserError
+from scalewise.errors import UserError
+from scalewise.job import Job
 
 
 def _drawn(job: Job) -> dict[str, str]:

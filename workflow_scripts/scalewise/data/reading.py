@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from scalewise.errors import UserError
+
 # Large enough for any camera, small enough that a forged header cannot eat the memory.
 Image.MAX_IMAGE_PIXELS = 200_000_000
 cv2.setNumThreads(0)  # a job uses the threads it was given, and no others
@@ -17,7 +19,7 @@ _WIDE = ("I", "F")
 UNDECLARED = 254  # label value of ids that the id map does not list (never a class index)
 
 
-class UnreadableImage(Exception):
+class UnreadableImage(UserError):
     """The message says what is wrong, without the file's name."""
 
 

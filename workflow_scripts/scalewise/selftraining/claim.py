@@ -39,9 +39,9 @@ class ClaimCounter:
         t = self._sums
         with np.errstate(invalid="ignore"):
             return {
-                "pixels": t["pixels"],
+                "pixels": t["pixels"].copy(),
                 "entropy": t["entropy"] / t["pixels"],
-                "scaled_pixels": t["scaled_pixels"],
+                "scaled_pixels": t["scaled_pixels"].copy(),
                 "scaled_entropy": t["scaled_entropy"] / t["scaled_pixels"],
                 "agreement": t["agreeing"] / t["scaled_pixels"],
             }

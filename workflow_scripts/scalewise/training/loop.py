@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scalewise.job import Job, UserError
+from scalewise.errors import UserError
+from scalewise.job import Job
 from scalewise.training.optimization import learning_rate, make_optimizer
 from scalewise.training.randomness import derived_seed
 from scalewise.training.state import StateInUse, TrainingState

@@ -1,0 +1,319 @@
+"""Every kind of file reads back as it was written; nothing half-written takes a file's name."""
+
+import json
+import math
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scalewise import publishing
+from scalewise.artifacts import (
+    images_csv,
+    iou_csv,
+    labels_csv,
+    patches_h5,
+    pictures_h5,
+    problems_csv,
+    scores_csv,
+    selected_csv,
+    table,
+    thresholds_csv,
+    training_csv,
+)
+from scalewise.artifacts.atomic import replacing, write_text
+
+FILES = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+# what a file system or a person may put into a name; lone surrogates have no UTF-8
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+def same(one, other):
+    """Equal to the bit; a NaN is a NaN."""
+    return np.array_equal(
+        np.asarray(one, np.float64).view(np.uint64), np.asarray(other, np.float64).view(np.uint64)
+    )
+
+
+# --- atomic ---------------------------------------------------------------------------------------
+
+
+def test_a_file_that_was_not_finished_leaves_the_old_one_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_finished_file_takes_the_place_of_the_old_one_and_makes_its_folder(tmp_path):
+    path = tmp_path / "a" / "b" / "file.txt"
+    write_text(path, "one\r\ntwo\n")
+    write_text(path, "ünï\n")
+    assert path.read_bytes() == "ünï\n".encode()
+    with open(path, encoding="utf-8") as reader:
+        write_text(path, "new\n")
+        assert reader.read() == "ünï\n"  # who had opened the old one still reads the old one
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_makes_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "x"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+# --- table ----------------------------------------------------------------------------------------
+
+
+@FILES
+@given(rows=st.lists(st.tuples(TEXT, st.floats(), st.integers(-(10**20), 10**20))))
+def test_a_table_reads_back_to_the_same_bits(tmp_path, rows):
+    path = tmp_path / "t.csv"
+    table.write(path, ["name", "x", "n"], rows)
+    read = table.read(path, {"n": int, "x": float, "name": str})
+    assert list(read) == ["n", "x", "name"]
+    assert read["name"] == [r[0] for r in rows] and read["n"] == [r[2] for r in rows]
+    assert same([x for x in read["x"] if x == x], [r[1] for r in rows if r[1] == r[1]])
+    assert [math.isnan(x) for x in read["x"]] == [math.isnan(r[1]) for r in rows]
+
+
+def test_numpy_floats_are_written_as_python_floats(tmp_path):
+    values = np.array([0.1, 1 / 3, 5e-324, 1e308, -0.0, np.nan])
+    table.write(tmp_path / "t.csv", ["x"], ([v] for v in values))
+    assert (tmp_path / "t.csv").read_text() == (
+        'x\n0.1\n0.3333333333333333\n5e-324\n1e+308\n-0.0\n""\n'
+    )
+    assert same(table.read(tmp_path / "t.csv", {"x": float})["x"][:5], values[:5])
+
+
+def test_an_empty_table_keeps_its_header(tmp_path):
+    table.write(tmp_path / "t.csv", ["a", "b"], [])
+    assert table.read(tmp_path / "t.csv", {"b": float}) == {"b": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no column a; it has "),
+        ("b,c\n1,2\n", "no column a; it has b, c"),
+        ("a,b\nx,2\n", "column a: invalid literal for int"),
+        ("a,b\n1,2\n3\n", "row 2 has 1 cells, not 2"),
+        ("a,b\n1,2,3\n", "row 1 has 3 cells, not 2"),
+    ],
+)
+def test_a_table_that_is_damaged_is_refused_with_its_name(tmp_path, text, said):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="t.csv") as failed:
+        table.read(path, {"a": int})
+    assert said in str(failed.value)
+
+
+# --- one kind after the other ---------------------------------------------------------------------
+
+
+def test_the_tables_of_the_scans_read_back(tmp_path):
+    images = [
+        images_csv.ImageRow("ulm/1", "images/ulm/1.png", 30, 20, "ab"),
+        images_csv.ImageRow('a, "b"\n', "x;y\r.png", 1, 2, ""),
+    ]
+    images_csv.write(tmp_path / "i.csv", images)
+    assert images_csv.read(tmp_path / "i.csv") == images
+    problems = [
+        problems_csv.Problem("a.png", "is cut, short"),
+        problems_csv.Problem("b", "", "skip"),
+    ]
+    problems_csv.write(tmp_path / "p.csv", problems)
+    assert problems_csv.read(tmp_path / "p.csv") == problems
+    for kind in (images_csv, problems_csv):
+        kind.write(tmp_path / "none.csv", [])
+        assert kind.read(tmp_path / "none.csv") == []
+
+
+def test_pixels_per_class_are_read_in_the_order_that_is_asked_for(tmp_path):
+    rows = [
+        labels_csv.LabelRow("1", "l/1.png", 3, 2, "ab", 1, (5, 0)),
+        labels_csv.LabelRow("2", "l/2.png", 3, 2, "cd", 0, (2, 4)),
+    ]
+    labels_csv.write(tmp_path / "l.csv", rows, ["road", "sky"])
+    assert labels_csv.read(tmp_path / "l.csv", ["road", "sky"]) == rows
+    assert [r.pixels for r in labels_csv.read(tmp_path / "l.csv", ["sky", "road"])] == [
+        (0, 5),
+        (4, 2),
+    ]
+    assert [r.pixels for r in labels_csv.read(tmp_path / "l.csv")] == [(), ()]
+    with pytest.raises(ValueError, match="no column pixels: tree"):
+        labels_csv.read(tmp_path / "l.csv", ["tree"])
+
+
+def test_scores_read_back_with_nan_where_a_class_is_not_predicted(tmp_path):
+    nan = np.nan
+    scores = scores_csv.Scores(
+        ["b", "a"],
+        np.array([[3, 0, 1], [0, 2, 0]]),
+        np.array([[0.1, nan, 1 / 3], [nan, 0.7, nan]]),
+        np.array([[0.0, nan, 1.0], [nan, 2 / 3, nan]]),
+    )
+    scores_csv.write(tmp_path / "s.csv", scores, ["x", "y", "z"])
+    read = scores_csv.read(tmp_path / "s.csv", ["x", "y", "z"])
+    assert read.images == ["b", "a"] and read.pixels.dtype == np.int64
+    np.testing.assert_array_equal(read.pixels, scores.pixels)
+    np.testing.assert_array_equal(read.mean_probability, scores.mean_probability)
+    np.testing.assert_array_equal(read.mean_entropy, scores.mean_entropy)
+    turned = scores_csv.read(tmp_path / "s.csv", ["z", "y", "x"])
+    np.testing.assert_array_equal(turned.pixels, scores.pixels[:, ::-1])
+
+
+def test_the_selection_reads_back(tmp_path):
+    rows = [
+        selected_csv.SelectedRow(0, "a", ("road",), 1 / 3),
+        selected_csv.SelectedRow(1, "b", ("traffic light", "sky"), 0.1),
+        selected_csv.SelectedRow(2, "c", (), 0.0),
+    ]
+    selected_csv.write(tmp_path / "s.csv", rows)
+    assert selected_csv.read(tmp_path / "s.csv") == rows
+
+
+def test_thresholds_read_back(tmp_path):
+    rows = [
+        thresholds_csv.ThresholdRow("road", 1 / 3, "a", 2, 5, 0.25),
+        thresholds_csv.ThresholdRow("sky", 1.0, "", 0, 0, math.nan),
+    ]
+    thresholds_csv.write(tmp_path / "t.csv", rows)
+    read = thresholds_csv.read(tmp_path / "t.csv")
+    assert read[0] == rows[0] and math.isnan(read[1].kept) and read[1].image == ""
+
+
+def test_confusion_iou_and_training_are_written_as_they_say(tmp_path):
+    iou_csv.write_confusion(tmp_path / "c.csv", np.array([[3, 1], [0, 2]]), ["road", "sky"])
+    assert (tmp_path / "c.csv").read_text() == "label,road,sky\nroad,3,1\nsky,0,2\n"
+    counts = (np.array([3, 0]), np.array([4, 0]), np.array([4, 0]))
+    iou_csv.write_iou(tmp_path / "i.csv", ["road", "sky"], np.array([75.0, np.nan]), *counts)
+    assert (tmp_path / "i.csv").read_text() == (
+        "class,iou,intersection,union,pixels\nroad,75.0,3,4,4\nsky,,0,0,0\n"
+    )
+    training_csv.write(tmp_path / "t.csv", ["rate", "loss"], np.array([[0.5, 0.1], [0.25, 2]]))
+    assert (tmp_path / "t.csv").read_text() == "step,rate,loss\n0,0.5,0.1\n1,0.25,2.0\n"
+
+
+def some_patches(count, rng):
+    return patches_h5.Patches(
+        [f"ü{k}" for k in range(count)],
+        rng.integers(0, 9, (count, 2), dtype=np.int32),
+        rng.integers(0, 255, (count, 3, 4, 3), dtype=np.uint8),
+        rng.integers(0, 19, (count, 3, 4), dtype=np.uint8),
+        rng.random((count, 3, 4)).astype(np.float16),
+        rng.integers(0, 19, (count, 6, 8), dtype=np.uint8),
+    )
+
+
+FIELDS = ("position", "image", "predicted", "entropy", "label")
+
+
+def test_patches_read_back_batch_after_batch(tmp_path):
+    rng = np.random.default_rng(0)
+    batches = [some_patches(2, rng), some_patches(1, rng)]
+    with patches_h5.writing(tmp_path / "p.h5", 3, (3, 4), (6, 8)) as writer:
+        for batch in batches:
+            writer.append(batch)
+        writer.claim({"entropy": np.array([0.1, np.nan])})
+    reader = patches_h5.PatchReader(tmp_path / "p.h5")
+    assert (len(reader), reader.crop, reader.image_id) == (3, (3, 4), ["ü0", "ü1", "ü0"])
+    read = reader.read(slice(0, 3), FIELDS)
+    for name in FIELDS:
+        wanted = np.concatenate([getattr(b, name) for b in batches])
+        np.testing.assert_array_equal(read[name], wanted)
+        assert read[name].dtype == wanted.dtype
+        np.testing.assert_array_equal(reader.read(2, (name,))[name], wanted[2])
+    np.testing.assert_array_equal(reader.claim()["entropy"], [0.1, np.nan])
+
+
+@pytest.mark.parametrize("written", [0, 1, 3])
+def test_a_file_of_patches_with_another_count_never_appears(tmp_path, written):
+    rng = np.random.default_rng(0)
+    with (
+        pytest.raises((ValueError, TypeError)),
+        patches_h5.writing(tmp_path / "p.h5", 2, (3, 4), (6, 8)) as writer,
+    ):
+        for _ in range(written):
+            writer.append(some_patches(1, rng))
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_patches_at_all_are_a_file_too(tmp_path):
+    with patches_h5.writing(tmp_path / "p.h5", 0, (3, 4), (6, 8)) as writer:
+        writer.claim({})
+    reader = patches_h5.PatchReader(tmp_path / "p.h5")
+    assert len(reader) == 0 and reader.read(slice(0, 5), ("image",))["image"].shape == (0, 3, 4, 3)
+
+
+def test_a_file_of_another_format_is_no_file_of_patches(tmp_path):
+    with h5py.File(tmp_path / "p.h5", "w") as file:
+        file["image_id"] = 1
+    with pytest.raises(ValueError, match=r"p\.h5: not a file of format"):
+        patches_h5.PatchReader(tmp_path / "p.h5")
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_pictures_read_back(tmp_path, count):
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 19, (count, 4, 5), dtype=np.uint8)
+    image = rng.integers(0, 255, (count, 4, 5, 3), dtype=np.uint8)
+    written = pictures_h5.Pictures([f"ö/{k}" for k in range(count)], image, label, label + 1)
+    pictures_h5.write(tmp_path / "p.h5", written)
+    read = pictures_h5.read(tmp_path / "p.h5")
+    assert read.ids == written.ids
+    for name in ("image", "label", "prediction"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+
+
+# --- the report's stable place --------------------------------------------------------------------
+
+
+@pytest.fixture
+def report(tmp_path, monkeypatch):
+    """A function that makes the files of a report, in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(key, *names):
+        folder = Path("stage", key)
+        for name in names:
+            write_text(folder / name, f"{name} of {key}")
+        return [folder / name for name in names]
+
+    return make
+
+
+def test_a_published_report_replaces_the_one_before_it(report):
+    publishing.publish(report("k1", "index.html", "old.csv"), "mine", "k1")
+    assert publishing.published_key("mine") == "k1"
+    place = publishing.publish(report("k2", "index.html", "new.csv"), "mine", "k2")
+    assert publishing.published_key("mine") == "k2"
+    assert sorted(p.name for p in place.iterdir()) == ["index.html", "new.csv", "report.json"]
+    assert (place / "index.html").read_text() == "index.html of k2"
+
+
+def test_a_report_that_was_published_by_half_is_the_report_of_no_key(report):
+    publishing.publish(report("k1", "index.html", "summary.csv"), "mine", "k1")
+    broken = [*report("k2", "index.html"), Path("stage/k2/gone.csv")]
+    with pytest.raises(FileNotFoundError):
+        publishing.publish(broken, "mine", "k2")
+    assert publishing.published_key("mine") is None
+
+
+def test_a_place_without_a_report_has_no_key(report):
+    assert publishing.published_key("mine") is None
+    for text in ("", "[]", "{}", "3"):
+        write_text(publishing.place("mine") / publishing.KEY_FILE, text)
+        assert publishing.published_key("mine") is None
+    write_text(publishing.place("mine") / publishing.KEY_FILE, json.dumps({"key": "k"}))
+    assert publishing.published_key("mine") == "k"

@@ -1,0 +1,567 @@
+"""Settings: what is merged, what is refused and in which words, what is converted."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scalewise import config
+from scalewise.config import ConfigError, load, merge, read_yaml
+
+ROOT = Path(__file__).parents[1]
+DEFAULT = ROOT / "config.yaml"
+TINY = ROOT / "tests" / "configs" / "tiny.yaml"
+sys.path.insert(0, str(ROOT / "workflow_scripts"))
+import make_schema  # noqa: E402
+
+FOLDER = "format: folder, root: x, images: '*.png'"
+
+
+@pytest.fixture
+def load_text(tmp_path):
+    """Load a project's file of this text on top of the default."""
+
+    def load_it(text, overrides=None):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load([DEFAULT, path], overrides)
+
+    return load_it
+
+
+@pytest.fixture
+def message(load_text):
+    def of(text, overrides=None):
+        with pytest.raises(ConfigError) as failed:
+            load_text(text, overrides)
+        return str(failed.value)
+
+    return of
+
+
+# --- files of the repository ----------------------------------------------------------------------
+
+
+def test_the_shipped_default_loads():
+    project = load([DEFAULT])
+    assert project.name and project.experiments and project.settings.seeds
+
+
+@pytest.mark.parametrize(
+    "path", [TINY, *sorted((ROOT / "configs").glob("*.yaml"))], ids=lambda path: path.stem
+)
+def test_a_project_file_loads_on_top_of_the_default(path):
+    assert load([DEFAULT, path]).name == read_yaml(path)["project"]
+
+
+def test_the_tiny_project_is_the_default_but_for_what_it_says():
+    default, tiny = load([DEFAULT]).settings, load([DEFAULT, TINY]).settings
+    assert tiny.data.size == (48, 96) and tiny.source_training.steps == 30
+    assert tiny.data.source.style == default.data.source.style
+    assert tiny.source_training.optimizer == default.source_training.optimizer
+
+
+def test_the_committed_schema_is_current():
+    committed = make_schema.SCHEMA.read_text(encoding="utf-8")
+    assert committed == make_schema.text(), "run make schema"
+
+
+def test_the_schema_accepts_every_settings_file_and_refuses_a_misspelt_key():
+    check = jsonschema.Draft202012Validator(make_schema.schema())
+    for path in (DEFAULT, TINY, *(ROOT / "configs").glob("*.yaml")):
+        # JSON's keys are text
+        assert not list(check.iter_errors(json.loads(json.dumps(read_yaml(path)))))
+    for wrong in (
+        {"patches": {"scal": 2}},
+        {"data": {"source": {"imges": 3}}},
+        {"experiments": [{"name": "a", "patchs": {}}]},
+        {"experiments": [{"name": "a", "patches": {"scale": "x"}}]},
+    ):
+        assert list(check.iter_errors(wrong)), wrong
+
+
+def test_every_key_has_a_description():
+    schema = config.ProjectSettings.model_json_schema()
+    without = [
+        f"{name}.{key}"
+        for name, section in [("top", schema), *schema["$defs"].items()]
+        for key, content in section["properties"].items()
+        if "description" not in content and "$ref" not in content
+    ]
+    assert without == []
+    assert all("description" in section for section in schema["$defs"].values())
+
+
+# --- merging --------------------------------------------------------------------------------------
+
+TREES = st.recursive(
+    st.integers() | st.lists(st.integers(), max_size=2),
+    lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
+    max_leaves=8,
+)
+SECTIONS = st.dictionaries(st.sampled_from("abcd"), TREES, max_size=4)
+
+
+def leaves(content, path=()):
+    if isinstance(content, Mapping) and content:
+        for key, value in content.items():
+            yield from leaves(value, (*path, key))
+    else:
+        yield path, content
+
+
+@given(SECTIONS, SECTIONS)
+def test_what_the_later_file_says_holds_and_all_else_stays(base, over):
+    merged = dict(leaves(merge(base, over)))
+    said = dict(leaves(over))
+    for path, value in said.items():
+        if path and value != {}:
+            assert merged[path] == value
+    for path, value in leaves(base):
+        related = any(
+            other[: len(path)] == path[: len(other)] for other, v in said.items() if other
+        )
+        if path and not related:
+            assert merged[path] == value
+
+
+@given(SECTIONS, SECTIONS)
+def test_merging_leaves_its_arguments_alone(base, over):
+    before = json.dumps([base, over])
+    merge(base, over)
+    assert json.dumps([base, over]) == before
+
+
+@given(SECTIONS)
+def test_merging_with_nothing_or_with_itself_changes_nothing(content):
+    assert merge(content, {}) == content == merge({}, content) == merge(content, content)
+
+
+def test_lists_and_id_maps_are_replaced_whole():
+    base = {"a": [1, 2, 3], "id_to_class": {0: "road", 1: "sky"}, "other": {0: "x"}}
+    over = {"a": [4], "id_to_class": {1: "tree"}, "other": {1: "y"}}
+    assert merge(base, over) == {
+        "a": [4],
+        "id_to_class": {1: "tree"},
+        "other": {0: "x", 1: "y"},
+    }
+
+
+def test_another_format_replaces_the_section_whole_and_the_same_one_does_not():
+    base = {"source": {"format": "streets", "images": 5, "style": {"fog": 1}}}
+    assert merge(base, {"source": {"format": "camvid", "root": "x"}}) == {
+        "source": {"format": "camvid", "root": "x"}
+    }
+    assert merge(base, {"source": {"format": "streets", "images": 6}})["source"] == {
+        "format": "streets",
+        "images": 6,
+        "style": {"fog": 1},
+    }
+
+
+def test_a_row_of_experiments_overrides_the_project_and_not_the_other_rows(load_text):
+    one, two = load_text(
+        "patches: {scale: 3, per_image: 7}\n"
+        "experiments: [{name: one, patches: {scale: 1}}, {name: two}]"
+    ).experiments
+    assert (one.settings.patches.scale, one.settings.patches.per_image) == (1, 7)
+    assert (two.settings.patches.scale, two.settings.patches.per_image) == (3, 7)
+    assert one.differences == {"patches.scale": 1.0}
+    assert two.differences == {}
+
+
+# --- conversion -----------------------------------------------------------------------------------
+
+
+def test_numbers_given_as_text_are_numbers(load_text):
+    changed = load_text(
+        "source_training: {steps: '30', optimizer: {learning_rate: 1e-1}}\n"
+        "retraining: {freeze_batchnorm: 'false'}"
+    ).settings
+    assert changed.source_training.optimizer.learning_rate == 0.1
+    assert changed.source_training.steps == 30 and type(changed.source_training.steps) is int
+    assert changed.retraining.freeze_batchnorm is False
+
+
+@pytest.mark.parametrize("seeds", ["[0,1,2]", ["0", "1", "2"], "[0, '1', 2]"])
+def test_seeds_of_the_command_line_are_whole_numbers(load_text, seeds):
+    assert load_text("", {"seeds": seeds}).settings.seeds == [0, 1, 2]
+
+
+def test_text_of_the_command_line_gives_the_same_settings_as_a_file(load_text):
+    text = {
+        "data": {"size": ["32", "64"], "root": "null"},
+        "patches": "{scale: 1}",
+        "experiments": "[{name: a, rounds: {portions: ['0.5']}}]",
+    }
+    file = (
+        "data: {size: [32, 64], root: null}\npatches: {scale: 1.0}\n"
+        "experiments: [{name: a, rounds: {portions: [0.5]}}]"
+    )
+    one, other = load_text("", text), load_text(file)
+    assert one.settings.model_dump(exclude={"experiments"}) == other.settings.model_dump(
+        exclude={"experiments"}
+    )
+    assert one.experiments == other.experiments
+    assert one.settings.data.root is None
+
+
+def numeric_keys(content, path=()):
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from numeric_keys(value, (*path, key))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield (*path, key)
+        elif isinstance(value, tuple | list) and value and isinstance(value[0], int | float):
+            yield (*path, key, 0)
+
+
+def every_number():
+    resolved = load([DEFAULT]).settings.model_dump(exclude={"experiments"})
+    return sorted(numeric_keys(resolved), key=str)
+
+
+@pytest.mark.parametrize("wrong", [True, math.nan, math.inf, "many", None, [1]], ids=repr)
+def test_no_number_takes_anything_else(wrong):
+    resolved = load([DEFAULT]).settings.model_dump(mode="json")
+    keys = every_number()
+    assert len(keys) > 50
+    for path in keys:
+        changed = json.loads(json.dumps(resolved))
+        node = changed
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = wrong
+        with pytest.raises(config.ValidationError):
+            config.ProjectSettings.model_validate(changed)
+
+
+# --- mistakes, one line each ----------------------------------------------------------------------
+
+MISTAKES = {
+    # unknown keys
+    "seed: [0]": "mine.yaml: seed: unknown key; did you mean 'seeds'?",
+    "source_training: {optimizer: {lerning_rate: 1}}": (
+        "mine.yaml: source_training.optimizer.lerning_rate: unknown key; "
+        "did you mean 'learning_rate'?"
+    ),
+    "data: {source: {imges: 3}}": (
+        "mine.yaml: data.source.imges: unknown key; did you mean 'images'?"
+    ),
+    "data: {target: {format: camvid, root: x, rooot: x}}": (
+        "mine.yaml: data.target.rooot: unknown key; did you mean 'root'?"
+    ),
+    "data: {source: {format: cityscapes, root: x, split: train, splitt: val}}": (
+        "mine.yaml: data.source.splitt: unknown key; did you mean 'split'?"
+    ),
+    f"data: {{source: {{{FOLDER}, label: '{{id}}.png'}}}}": (
+        "mine.yaml: data.source.label: unknown key; did you mean 'labels'?"
+    ),
+    "data: {classes: [{name: a, color: [1, 2, 3], colour: 1}]}": (
+        "mine.yaml: data.classes (entry 1).colour: unknown key; did you mean 'color'?"
+    ),
+    "experiments: [{name: a, patchs: {scale: 1}}]": (
+        "mine.yaml: experiment 'a': patchs: unknown key; did you mean 'patches'?"
+    ),
+    "experiments: [{name: a, retraining: {focal: {betta: 1}}}]": (
+        "mine.yaml: experiment 'a': retraining.focal.betta: unknown key; did you mean 'beta'?"
+    ),
+    "experiments: [{name: a, minimum_per_class: 1}]": (
+        "mine.yaml: experiment 'a': minimum_per_class: unknown key; "
+        "did you mean selection.minimum_per_class?"
+    ),
+    "experiments: [{name: a, seeds: [1]}]": (
+        "mine.yaml: experiment 'a': seeds: not a key of a row; it is the same for all experiments: "
+        "set it outside of the rows"
+    ),
+    "patches: {zzz: 1}": (
+        "mine.yaml: patches.zzz: unknown key; valid keys: per_image, scale, claim_images"
+    ),
+    # types
+    "source_training: {steps: many}": (
+        "mine.yaml: source_training.steps: must be a whole number, not 'many'"
+    ),
+    "source_training: {steps: 3.5}": (
+        "mine.yaml: source_training.steps: must be a whole number, not 3.5"
+    ),
+    "source_training: {steps: true}": (
+        "mine.yaml: source_training.steps: must be a number, not true"
+    ),
+    "source_training: {steps: }": (
+        "mine.yaml: source_training.steps: must be a whole number, not nothing"
+    ),
+    "network: {dropout: a lot}": "mine.yaml: network.dropout: must be a number, not 'a lot'",
+    "retraining: {freeze_batchnorm: 1}": (
+        "mine.yaml: retraining.freeze_batchnorm: must be true or false, not 1"
+    ),
+    "project: 2024": (
+        "mine.yaml: project: must be text (in quotes where it looks like something else), not 2024"
+    ),
+    "seeds: 3": (
+        "mine.yaml: seeds: must be a list, in [brackets] or with a dash before each entry, not 3"
+    ),
+    "patches: ": ("mine.yaml: patches: this section is empty: give its keys, or leave it out"),
+    "patches: 2": "mine.yaml: patches: must be a section of keys, not 2",
+    "experiments: [{name: a, patches: 2}]": (
+        "mine.yaml: experiment 'a': patches: must be a section of keys, not 2"
+    ),
+    "experiments: [a]": "mine.yaml: experiments (entry 1): must be a section of keys, not 'a'",
+    "data: {source: text}": "mine.yaml: data.source: must be a section of keys, not 'text'",
+    "data: {size: [96]}": (
+        "mine.yaml: data.size: must be two numbers, height and width, as in [96, 192], not [96]"
+    ),
+    "data: {size: 96x192}": (
+        "mine.yaml: data.size: must be two numbers, height and width, as in [96, 192], not '96x192'"
+    ),
+    # values
+    "rounds: {portions: [0.3, 1.4]}": (
+        "mine.yaml: rounds.portions (entry 2): must be at most 1, not 1.4"
+    ),
+    "rounds: {portions: [-0.1]}": (
+        "mine.yaml: rounds.portions (entry 1): must be more than 0, not -0.1"
+    ),
+    "rounds: {portions: []}": "mine.yaml: rounds.portions: must have at least 1 entry",
+    "patches: {scale: -1}": (
+        "mine.yaml: patches.scale: must be positive; -1 is not. The paper's scale is 2"
+    ),
+    "patches: {scale: 0}": (
+        "mine.yaml: patches.scale: must be positive; 0 is not. The paper's scale is 2"
+    ),
+    "patches: {scale: 0.5}": (
+        "mine.yaml: patches.scale: must be 1 (the original scale) or more, not 0.5"
+    ),
+    "patches: {scale: .nan}": "mine.yaml: patches.scale: must be a finite number, not nan",
+    "patches: {scale: .inf}": "mine.yaml: patches.scale: must be a finite number, not inf",
+    "source_training: {steps: 0}": "mine.yaml: source_training.steps: must be at least 1, not 0",
+    "network: {width: 9}": "mine.yaml: network.width: must be a multiple of 8, not 9",
+    "source_training: {optimizer: {name: adma}}": (
+        "mine.yaml: source_training.optimizer.name: must be one of adam, adamw, sgd, not 'adma'; "
+        "did you mean 'adam'?"
+    ),
+    "source_training: {augmentation: {scale: [2, 1]}}": (
+        "mine.yaml: source_training.augmentation.scale: the first number is the smaller one, "
+        "as in [0.5, 2]"
+    ),
+    "code: {retrain: pin}": (
+        "mine.yaml: code.retrain: must be pinned, not 'pin'; did you mean 'pinned'?"
+    ),
+    "seeds: [1, 2, 1]": "mine.yaml: seeds: '1' stands twice; each needs its own",
+    "seeds: [1, '1']": "mine.yaml: seeds: '1' stands twice; each needs its own",
+    "seeds: [-1]": "mine.yaml: seeds (entry 1): must be at least 0, not -1",
+    "experiments: []": "mine.yaml: experiments: must have at least 1 entry",
+    "experiments: [{role: method}]": ("mine.yaml: experiments (entry 1).name: this key is missing"),
+    "experiments: [{name: a}, {name: b}, {name: a}]": (
+        "mine.yaml: experiments: 'a' stands twice; each needs its own"
+    ),
+    # data
+    "data: {source: {format: cityscape}}": (
+        "mine.yaml: data.source.format: must be one of streets, cityscapes, camvid, folder, "
+        "not 'cityscape'"
+    ),
+    "data: {source: {format: camvid}}": "mine.yaml: data.source.root: this key is missing",
+    "data: {classes: kitti}": (
+        "mine.yaml: data.classes: must be one of cityscapes, camvid, or a list of {name, color}, "
+        "not 'kitti'"
+    ),
+    "data: {classes: [{name: a, color: [1, 2, 300]}]}": (
+        "mine.yaml: data.classes (entry 1).color (entry 3): must be at most 255, not 300"
+    ),
+    "data: {classes: [{name: a; b, color: [1, 2, 3]}]}": (
+        "mine.yaml: data.classes (entry 1).name: 'a; b' is no class name: printable characters, "
+        "no semicolon"
+    ),
+    "data: {classes: [{name: a, color: [1, 2, 3]}, {name: a, color: [1, 2, 3]}]}": (
+        "mine.yaml: data.classes: must be 2 to 254 different names, none of them 'ignore'; "
+        "'a' is wrong"
+    ),
+    f"data: {{source: {{{FOLDER}}}}}": (
+        "mine.yaml: data.source.labels: this set needs labels: say where they are, as in "
+        "labels/{id}.png"
+    ),
+    f"data: {{source: {{{FOLDER}, labels: 'l/{{id}}.png'}}}}": (
+        "mine.yaml: data.source.id_to_class: no label id stands for a class: say which does, as "
+        "in {0: road, 255: ignore}"
+    ),
+    f"data: {{source: {{{FOLDER}, labels: 'l/{{id}}.png', id_to_class: {{0: raod}}}}}}": (
+        "mine.yaml: data.source: its class 'raod' is not among data.classes; did you mean 'road'?"
+    ),
+    f"data: {{source: {{{FOLDER}, labels: 'l/{{id}}.png', id_to_class: {{0: sky}}}}}}": (
+        "mine.yaml: data: source and validation have different classes: only validation has "
+        "'bicycle'. Map both to the same classes (id_to_class)"
+    ),
+    f"data: {{source: {{{FOLDER}, id_to_class: {{300: road}}}}}}": (
+        "mine.yaml: data.source.id_to_class.300: must be at most 255, not 300"
+    ),
+    f"data: {{source: {{{FOLDER}, id_to_class: {{a: road}}}}}}": (
+        "mine.yaml: data.source.id_to_class.a: must be a whole number, not 'a'"
+    ),
+    "data: {source: {format: folder, root: x, images: a.png}}": (
+        "mine.yaml: data.source.images: needs a star for what differs between images, as in "
+        "images/*.png"
+    ),
+    "data: {source: {format: folder, root: x, images: /a/*.png}}": (
+        "mine.yaml: data.source.images: '/a/*.png' must be relative to root: leave out the "
+        "leading slash"
+    ),
+    f"data: {{source: {{{FOLDER}, labels: l.png}}}}": (
+        "mine.yaml: data.source.labels: needs {id} where the image's id stands, as in "
+        "labels/{id}.png"
+    ),
+    "experiments: [{name: a, data: {validation: {images: 3}}}]": (
+        "mine.yaml: experiment 'a': data.validation: must be the same for all experiments of a "
+        "project, or their numbers could not stand in one table: set it outside of the rows"
+    ),
+    f"experiments: [{{name: a, data: {{source: {{{FOLDER}}}}}}}]": (
+        "mine.yaml: experiment 'a': data.source.labels: this set needs labels: say where they "
+        "are, as in labels/{id}.png"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_is_one_line_that_names_the_key_and_what_to_do(message, text):
+    assert message(text) == MISTAKES[text]
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", ".x", "-x", "", " a", "a\\b", 'a"b', "a\nb", "x" * 81, "ü" * 101, "/"]
+)
+@pytest.mark.parametrize("place", ["project", "experiments"])
+def test_a_name_that_would_leave_its_folder_is_refused(message, place, name):
+    text = json.dumps(
+        {"project": name} if place == "project" else {"experiments": [{"name": name}]}
+    )
+    said = message(text)
+    assert "becomes the name of a folder" in said and "\n" not in said
+    assert said.startswith(f"mine.yaml: {place}")
+
+
+def test_names_of_experiments_that_differ_in_case_alone_are_refused(message):
+    assert "'lse' stands twice" in message("experiments: [{name: lse}, {name: LSE}]")
+
+
+def test_every_mistake_has_its_line_and_the_sixth_is_counted(message):
+    lines = message("\n".join(f"wrong{k}: 1" for k in range(7))).splitlines()
+    assert len(lines) == 6 and lines[-1] == "and 2 more"
+    assert all(line.startswith("mine.yaml: wrong") for line in lines[:5])
+
+
+def test_a_mistake_is_told_of_the_file_that_holds_it(message, tmp_path):
+    assert message("", {"patches": {"scale": "0"}}).startswith("--config: patches.scale:")
+    assert message("patches: {scale: 0}", {"seeds": ["1"]}).startswith("mine.yaml: patches.scale:")
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("patches: {scale: 0}")
+    second.write_text("patches: {per_image: 2}\nexperiments: [{role: method}]")
+    with pytest.raises(ConfigError) as failed:
+        load([DEFAULT, first, second])
+    assert sorted(line.split(":")[0] for line in str(failed.value).splitlines()) == [
+        "first.yaml",
+        "second.yaml",
+    ]
+
+
+def test_no_message_speaks_of_the_checker_inside(message):
+    for text in MISTAKES:
+        said = message(text)
+        for jargon in ("Input", "input", "valid dictionary", "instance", "pydantic", "ctx", "None"):
+            assert jargon not in said
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("patches:\n  scale: 1\n  scale: 2\n", "line 3: the key 'scale' stands twice in one"),
+        ("seeds: [1", "line 1: not valid YAML: expected"),
+        ("patches:\n\tscale: 1\n", "line 2: not valid YAML: a tab: indent with spaces"),
+        ("- a\n- b\n", "must hold 'key: value' lines, not a list"),
+        ("just text", "must hold 'key: value' lines, not a str"),
+        ("a: !!python/object:os.system 1", "line 1: not valid YAML"),
+        ("a: *nowhere", "line 1: not valid YAML: found undefined alias"),
+    ],
+)
+def test_a_file_that_is_no_settings_file_is_refused_with_its_line(tmp_path, text, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as failed:
+        read_yaml(path)
+    assert str(failed.value).startswith(str(path)) and said in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+def test_a_missing_file_a_folder_and_a_binary_file_are_refused(tmp_path):
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path, said in (
+        (tmp_path / "gone.yaml", "cannot be read (No such file or directory)"),
+        (tmp_path, "cannot be read (Is a directory)"),
+        (binary, "not a text file in UTF-8"),
+    ):
+        with pytest.raises(ConfigError) as failed:
+            load([DEFAULT, path])
+        assert str(failed.value) == f"{path}: {said}"
+
+
+def test_an_empty_file_changes_nothing(load_text):
+    assert load_text("# nothing\n").settings == load([DEFAULT]).settings
+
+
+def test_merge_keys_are_no_duplicates_wherever_they_are_written_out_first(tmp_path):
+    path = tmp_path / "anchors.yaml"
+    path.write_text(
+        "base: &base {k: 0, m: 0}\n"
+        "outer: {inner: &inner {<<: *base, k: 1}}\n"  # written out only after `last` took it
+        "last: {<<: *inner, k: 2}\n"
+    )
+    assert read_yaml(path) == {
+        "base": {"k": 0, "m": 0},
+        "outer": {"inner": {"k": 1, "m": 0}},
+        "last": {"k": 2, "m": 0},
+    }
+
+
+def test_a_file_reads_back_as_it_was_written(tmp_path):
+    path = tmp_path / "round.yaml"
+
+    @settings(max_examples=50, deadline=None)
+    @given(SECTIONS)
+    def round_trip(content):
+        path.write_text(yaml.safe_dump(content))
+        assert read_yaml(path) == content
+
+    round_trip()
+
+
+# --- classes and layouts --------------------------------------------------------------------------
+
+
+def test_a_folder_set_is_laid_out_as_it_says(load_text, monkeypatch, tmp_path):
+    monkeypatch.setenv(config.DATA_ROOT_VARIABLE, str(tmp_path))
+    common = "labels: 'l/{id}.png', id_to_class: {0: a, 7: b, 255: ignore}"
+    data = load_text(
+        "data:\n  classes: [{name: a, color: [0, 0, 0]}, {name: b, color: [9, 9, 9]}]\n"
+        f"  source: {{{FOLDER}, {common}}}\n  target: {{{FOLDER}}}\n"
+        f"  validation: {{{FOLDER}, {common}}}"
+    ).settings.data
+    laid = config.layout(data, data.source)
+    assert laid.root == tmp_path / "x"
+    assert laid.label_ids == {0: 0, 7: 1, 255: 255}
+    assert (laid.images, laid.labels, laid.classes) == ("*.png", "l/{id}.png", {"a", "b"})
+    assert config.layout(data, data.target).labels is None
+
+
+def test_the_key_for_the_data_root_goes_before_the_variable(load_text, monkeypatch):
+    monkeypatch.setenv(config.DATA_ROOT_VARIABLE, "/from/variable")
+    assert config.data_root(load_text("data: {root: /from/key}").settings.data) == Path("/from/key")
+    assert config.data_root(load_text("").settings.data) == Path("/from/variable")
+    monkeypatch.delenv(config.DATA_ROOT_VARIABLE)
+    assert config.data_root(load_text("").settings.data) == Path(".")

@@ -1,0 +1,504 @@
+"""What every stage's script shares: errors, interruptions, progress; and the stages themselves."""
+
+import fcntl
+import io
+import json
+import logging
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import evaluate
+import infer_patches
+import reestimate_batchnorm
+import retrain
+import score_target
+import train_source
+from scalewise import job as job_module
+from scalewise import progress as progress_module
+from scalewise.artifacts import (
+    images_csv,
+    iou_csv,
+    labels_csv,
+    patches_h5,
+    scores_csv,
+    selected_csv,
+    table,
+    thresholds_csv,
+)
+from scalewise.data import reading
+from scalewise.errors import UserError
+from scalewise.job import Job
+from scalewise.models import store
+from scalewise.progress import Progress
+from scalewise.training.patch_batches import PatchBatches
+
+SCRIPTS = Path(job_module.__file__).parents[1]
+KEY = "0123456789abcdef"
+PROGRAM = """
+import logging, os, sys, time
+from scalewise.errors import UserError
+from scalewise.job import run
+
+def work(job):
+    job.output("a.txt").parent.mkdir(parents=True)
+    job.output("a.txt").write_text("done")
+    job.notes["told"] = "this"
+    what = job.settings["what"]
+    if what == "user":
+        raise UserError("data.root: no such folder; set it")
+    if what == "broken":
+        raise ZeroDivisionError("division by zero")
+    if what == "wait":
+        job.progress.start(10, "step")
+        print("waiting", flush=True)
+        time.sleep(60)
+    if what == "bar":
+        job.progress.start(4, "image")
+        for _ in range(4):
+            time.sleep(0.15)
+            job.progress.advance(1, loss=0.5)
+
+run(work, "What it does.")
+"""
+
+
+def describe(what: str = "") -> dict:
+    return {
+        "stage": "test_stage",
+        "key": KEY,
+        "title": "lse, seed 0: testing",
+        "folder": f"results/test_stage/{KEY}",
+        "settings": {"what": what, "seed": 3},
+        "contents": {},
+        "locations": {},
+        "inputs": {},
+        "identity": "i",
+        "code": "c",
+    }
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
+    (tmp_path / "program.py").write_text(PROGRAM)
+
+    def begin(what: str = "", *options: str, **streams) -> subprocess.Popen:
+        (tmp_path / "stage.json").write_text(json.dumps(describe(what)))
+        return subprocess.Popen(
+            [sys.executable, "program.py", "stage.json", *options],
+            cwd=tmp_path,
+            text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
+        )
+
+    return begin
+
+
+def progress_of(folder: Path) -> dict:
+    return json.loads((folder / f"results/progress/test_stage-{KEY}.json").read_text())
+
+
+class TestRun:
+    def test_a_stage_that_ends_well_writes_its_settings_last(self, start, tmp_path):
+        job = start("", "--threads", "2", "--log", "logs/x.log")
+        assert job.communicate() == ("", "") and job.returncode == 0
+        folder = tmp_path / f"results/test_stage/{KEY}"
+        written = json.loads((folder / "settings.json").read_text())
+        assert written["settings"] == {"what": "", "seed": 3}
+        assert (written["seed"], written["threads"], written["key"]) == (3, 2, KEY)
+        assert written["versions"]["torch"] == torch.__version__.split("+")[0] or (
+            written["versions"]["torch"] == torch.__version__
+        )
+        assert written["notes"] == {"told": "this"}
+        times = [(folder / name).stat().st_mtime_ns for name in ("a.txt", "settings.json")]
+        assert times == sorted(times)
+        assert not list((tmp_path / "results/progress").iterdir())
+        log = (tmp_path / "logs/x.log").read_text()
+        assert "lse, seed 0: testing" in log and "finished in" in log
+
+    @pytest.mark.parametrize("log", [True, False])
+    def test_a_user_s_mistake_is_one_message_and_no_traceback(self, start, tmp_path, log):
+        job = start("user", *(["--log", "x.log"] if log else []))
+        _, said = job.communicate()
+        assert job.returncode == 1
+        assert said.count("data.root: no such folder; set it") == 1
+        assert "lse, seed 0: testing" in said
+        assert "Traceback" not in said
+        if log:
+            assert len(said.strip().splitlines()) == 2
+            assert "Traceback" not in (tmp_path / "x.log").read_text()
+            assert "data.root" in (tmp_path / "x.log").read_text()
+        progress = progress_of(tmp_path)
+        assert progress["state"] == "failed" and "data.root" in progress["detail"]
+        assert not (tmp_path / f"results/test_stage/{KEY}/settings.json").exists()
+
+    def test_an_unexpected_error_has_its_traceback_in_the_log_alone(self, start, tmp_path):
+        job = start("broken", "--log", "x.log")
+        _, said = job.communicate()
+        assert job.returncode == 1
+        assert "unexpected ZeroDivisionError: division by zero; details in x.log" in said
+        assert "Traceback" not in said
+        assert "Traceback" in (tmp_path / "x.log").read_text()
+        assert progress_of(tmp_path)["state"] == "failed"
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_job_that_is_told_to_stop_says_interrupted(self, start, tmp_path, number):
+        job = start("wait", "--log", "x.log")
+        assert job.stdout.readline() == "waiting\n"
+        job.send_signal(number)
+        _, said = job.communicate(timeout=10)
+        assert job.returncode == 130
+        assert said == ""
+        assert progress_of(tmp_path)["state"] == "interrupted"
+        assert "interrupted; the next run goes on" in (tmp_path / "x.log").read_text()
+
+    def test_a_running_job_tells_what_it_is_and_how_far(self, start, tmp_path):
+        job = start("wait")
+        assert job.stdout.readline() == "waiting\n"
+        progress = progress_of(tmp_path)
+        assert progress["state"] == "running" and progress["pid"] == job.pid
+        assert progress["title"] == "lse, seed 0: testing"
+        assert (progress["step"], progress["steps"], progress["unit"]) == (0, 10, "step")
+        job.terminate()
+        job.communicate()
+
+    def test_a_missing_description_is_named(self, start, tmp_path):
+        job = start("", stdout=subprocess.DEVNULL)
+        job.communicate()
+        again = subprocess.run(
+            [*job.args[:2], "nothing.json"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert again.returncode == 2
+        assert "nothing.json: no stage description" in again.stderr
+        assert "Traceback" not in again.stderr
+
+    def test_a_person_who_watches_sees_a_bar(self, start, tmp_path):
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        job = start("bar", "--log", "x.log", stderr=theirs)
+        os.close(theirs)
+        said = b""
+        while select.select([ours], [], [], 10)[0]:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            said += part
+        os.close(ours)
+        job.communicate()
+        assert job.returncode == 0
+        text = said.decode()
+        assert "lse, seed 0: testing" in text and "/4" in text and "loss=0.500" in text
+
+    def test_nobody_who_watches_is_shown_no_bar(self, start):
+        assert start("bar", "--log", "x.log").communicate() == ("", "")
+
+    def test_a_package_of_another_name_is_no_reason_to_fail(self):
+        assert job_module._version("torch")
+        assert job_module._version("no-such-distribution-here") is None
+
+
+@pytest.mark.parametrize("stage", ["select_images", "compute_thresholds", "train_source"])
+def test_every_script_has_a_manual(stage):
+    result = subprocess.run(
+        [sys.executable, SCRIPTS / f"{stage}.py", "--help"], capture_output=True, text=True
+    )
+    assert result.returncode == 0
+    assert f"{stage}: " in result.stdout and "--threads" in result.stdout
+
+
+class TestProgress:
+    def test_lines_in_the_log_tell_step_rate_time_left_and_numbers(
+        self, tmp_path, monkeypatch, caplog
+    ):
+        now = [1000.0]
+        monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+        path = tmp_path / "p.json"
+        progress = Progress(path, "title")
+        progress.start(100, "step", first=40)
+        with caplog.at_level(logging.INFO):
+            for _ in range(20):
+                now[0] += 1
+                progress.advance(1, loss=1.25)
+        # 15 s after the start: 15 of the 60 steps that were left
+        assert [r.getMessage() for r in caplog.records] == [
+            "step 55 of 100, 1.0 per second, 0:00:45 left, loss 1.2500"
+        ]
+        content = json.loads(path.read_text())
+        assert (content["step"], content["steps"], content["rate"]) == (60, 100, 1.0)
+        assert content["seconds_left"] == 40.0 and content["said"] == {"loss": 1.25}
+
+    def test_the_bar_of_a_job_that_goes_on_begins_where_it_stopped(self, tmp_path, monkeypatch):
+        screen = io.StringIO()
+        screen.isatty = lambda: True
+        monkeypatch.setattr(sys, "stderr", screen)
+        progress = Progress(tmp_path / "p.json", "title")
+        progress.start(100, "step", first=40)
+        progress.close("interrupted")
+        assert "40/100" in screen.getvalue()
+
+    def test_the_file_goes_when_the_job_has_finished_and_stays_when_it_failed(self, tmp_path):
+        path = tmp_path / "p.json"
+        Progress(path, "title").close("failed", "why")
+        assert json.loads(path.read_text())["detail"] == "why"
+        Progress(path, "title").close("finished")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_that_cannot_be_written_does_not_end_the_work(self, tmp_path, caplog):
+        (tmp_path / "file").write_text("")
+        progress = Progress(tmp_path / "file" / "p.json", "title")
+        progress.start(1, "step")
+        progress.advance()
+        assert "progress not written" in caplog.text
+
+    def test_nothing_divides_by_zero_before_the_first_step(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(progress_module.time, "monotonic", lambda: 5.0)
+        progress = Progress(tmp_path / "p.json", "title")
+        progress.start(0, "step")
+        progress.advance(0)
+        progress.close("interrupted")
+        assert json.loads((tmp_path / "p.json").read_text())["seconds_left"] is None
+
+
+# --- the stages, on a network of toy size -------------------------------------------------------
+
+CLASSES = ["road", "car", "sky"]
+COLORS = [[0, 0, 0], [9, 9, 9], [99, 99, 99]]
+SIZE = (16, 24)
+NETWORK = {
+    "name": "compact",
+    "width": 8,
+    "dropout": 0.1,
+    "preprocessing": {"order": "rgb", "mean": [120.0] * 3, "scale": [60.0] * 3},
+}
+OPTIMIZER = {
+    "name": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "momentum": 0.9, "beta2": 0.999,
+}  # fmt: skip
+PLAIN = {
+    "flip": True, "scale": [1, 1], "brightness": 0, "contrast": 0, "saturation": 0,
+    "channel_gain": 0, "gamma": 0, "blur": 0,
+}  # fmt: skip
+RETRAINING = {
+    "classes": CLASSES,
+    "seed": 0,
+    "round": 1,
+    "label_ids": {"0": 0, "1": 1, "2": 2},
+    "per_image": 2,
+    "epochs": 2,
+    "source_batch": 2,
+    "target_batch": 2,
+    "target_weight": 1.0,
+    "source_zoom": 0.0,
+    "freeze_batchnorm": True,
+    "focal": {"beta": 0.1, "gamma": 3.0},
+    "optimizer": OPTIMIZER,
+    "schedule": {"name": "poly", "power": 0.9},
+    "augmentation": PLAIN,
+    "target_augmentation": PLAIN,
+}
+
+
+def require_no_label(*args):
+    raise AssertionError(f"a label was opened: {args}")
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A folder with 10 images and labels, a model, and a way to run a stage on them."""
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    draws = np.random.default_rng(0)
+    images, labels = [], []
+    for i in range(10):
+        Image.fromarray(draws.integers(0, 256, (*SIZE, 3), np.uint8)).save(f"{i}.png")
+        Image.fromarray(draws.integers(0, 3, (20, 30), np.uint8)).save(f"{i}_label.png")
+        images.append(images_csv.ImageRow(f"i{i}", f"{i}.png", SIZE[1], SIZE[0], "x"))
+        labels.append(labels_csv.LabelRow(f"i{i}", f"{i}_label.png", 30, 20, "x", 0, (1, 1, 1)))
+    images_csv.write("images.csv", images)
+    labels_csv.write("labels.csv", labels, CLASSES)
+    torch.manual_seed(0)
+    network = store.build(NETWORK, len(CLASSES)).train()
+    network(torch.randn(4, 3, *SIZE))
+    store.save("model.safetensors", network, NETWORK, CLASSES, SIZE)
+    selected_csv.write(
+        "selected.csv", [selected_csv.SelectedRow(k, f"i{k}", ("road",), 0.9) for k in (3, 1, 7)]
+    )
+
+    def stage(work, folder: str, settings: dict, **inputs: str) -> Job:
+        description = {
+            **describe(),
+            "folder": folder,
+            "stage": work.__name__,
+            "key": folder,
+            "settings": settings,
+            "inputs": {role: {"path": path} for role, path in inputs.items()},
+            "locations": {"source": ".", "target": ".", "validation": "."},
+        }
+        job = Job(description, 1, 1)
+        Path(folder).mkdir()
+        work(job)
+        return job
+
+    yield stage
+    torch.use_deterministic_algorithms(False)
+
+
+SOURCE = {"source_images": "images.csv", "source_labels": "labels.csv"}
+MODEL = {"model": "model.safetensors"}
+
+
+class TestStages:
+    def patches(self, stage, folder: str = "patches", scale: float = 2) -> Job:
+        settings = {
+            "classes": CLASSES, "seed": 0, "round": 1, "per_image": 2, "scale": scale,
+            "claim_images": 2,
+        }  # fmt: skip
+        return stage(
+            infer_patches.infer, folder, settings,
+            **MODEL, selected="selected.csv", target_images="images.csv",
+        )  # fmt: skip
+
+    def test_no_label_is_opened_where_the_target_is_scored_cut_or_measured(
+        self, world, monkeypatch
+    ):
+        monkeypatch.setattr(reading, "read_label_ids", require_no_label)
+        inputs = {**MODEL, "target_images": "images.csv"}
+        world(score_target.score, "scores", {"classes": CLASSES}, **inputs)
+        self.patches(world)
+        world(reestimate_batchnorm.reestimate, "bn", {}, **inputs)
+
+    def test_scores_count_every_pixel_of_every_image(self, world):
+        inputs = {**MODEL, "target_images": "images.csv"}
+        world(score_target.score, "scores", {"classes": CLASSES}, **inputs)
+        scores = scores_csv.read("scores/scores.csv", CLASSES)
+        assert scores.images == [f"i{k}" for k in range(10)]
+        assert (scores.pixels.sum(1) == SIZE[0] * SIZE[1]).all()
+        seen = scores.pixels > 0
+        assert (scores.mean_probability[seen] >= 1 / 3).all()
+        assert (scores.mean_entropy[seen] <= 1).all()
+
+    def test_patches_are_crops_of_the_selected_images_in_their_order(self, world):
+        self.patches(world)
+        reader = patches_h5.PatchReader("patches/patches.h5")
+        assert reader.image_id == ["i3", "i3", "i1", "i1", "i7", "i7"]
+        assert reader.crop == (8, 12)
+        content = reader.read(slice(None), ("image", "position", "label"))
+        for name, crop, (top, left) in zip(
+            reader.image_id, content["image"], content["position"], strict=True
+        ):
+            whole = np.asarray(Image.open(f"{name[1:]}.png"))
+            assert np.array_equal(crop, whole[top : top + 8, left : left + 12])
+        assert content["label"].shape == (6, *SIZE)
+        # two sampled images, two crops each
+        assert reader.claim()["scaled_pixels"].sum() == 4 * SIZE[0] * SIZE[1]
+
+    def test_a_crop_as_large_as_its_image_is_cut_once(self, world):
+        self.patches(world, scale=1)
+        reader = patches_h5.PatchReader("patches/patches.h5")
+        assert reader.image_id == ["i3", "i1", "i7"]
+        content = reader.read(slice(None), ("predicted", "label"))
+        assert np.array_equal(content["predicted"], content["label"])
+
+    def test_retraining_makes_its_steps_and_counts_all_terms(self, world):
+        self.patches(world)
+        rows = [thresholds_csv.ThresholdRow(c, 0.9, "", 1, 1, 0.5) for c in CLASSES]
+        thresholds_csv.write("thresholds.csv", rows)
+        job = world(
+            retrain.retrain, "retrained", RETRAINING, **MODEL, **SOURCE,
+            selected="selected.csv", patches="patches/patches.h5", thresholds="thresholds.csv",
+        )  # fmt: skip
+        assert job.notes == {"steps": 6, "selected": 3}  # 3 images * 2 epochs * 2 patches / 2
+        columns = dict.fromkeys(("step", "loss", "source", "patch", "focal"), float)
+        log = {k: np.array(v) for k, v in table.read("retrained/training.csv", columns).items()}
+        assert len(log["step"]) == 6
+        assert log["loss"] == pytest.approx(log["source"] + log["patch"] + log["focal"], rel=1e-6)
+        assert (log["focal"] > 0).all()
+        before = store.load("model.safetensors").network.state_dict()
+        after = store.load("retrained/model.safetensors").network.state_dict()
+        still = {k for k in before if torch.equal(before[k], after[k])}
+        assert still == {k for k in before if "running_" in k or "num_batches" in k}
+
+    def test_without_a_target_weight_no_patch_is_read(self, world, monkeypatch):
+        monkeypatch.setattr(PatchBatches, "__init__", require_no_label)
+        settings = {**RETRAINING, "target_weight": 0.0, "source_zoom": 0.5}
+        job = world(
+            retrain.retrain, "control", settings, **MODEL, **SOURCE, selected="selected.csv"
+        )
+        assert job.notes["steps"] == 6
+        columns = table.read("control/training.csv", {"patch": float, "focal": float})
+        assert columns == {"patch": [0.0] * 6, "focal": [0.0] * 6}
+
+    @pytest.mark.parametrize(
+        "selected, epochs, per_image, batch, steps",
+        [(3, 2, 4, 1, 24), (3, 2, 4, 4, 6), (5, 1, 1, 4, 2), (100, 2, 4, 4, 200), (0, 2, 4, 4, 0)],
+    )
+    def test_steps_are_patches_times_epochs_over_the_batch_rounded_up(
+        self, selected, epochs, per_image, batch, steps
+    ):
+        settings = {"epochs": epochs, "per_image": per_image, "target_batch": batch}
+        assert retrain.step_count(selected, settings) == steps
+
+    def test_training_twice_writes_the_same_bytes_and_another_seed_does_not(self, world):
+        settings = {
+            "classes": CLASSES, "size": list(SIZE), "seed": 0, "label_ids": RETRAINING["label_ids"],
+            "network": NETWORK, "steps": 3, "batch": 2, "optimizer": OPTIMIZER,
+            "schedule": {"name": "constant"}, "augmentation": PLAIN,
+        }  # fmt: skip
+        for folder, seed in (("one", 0), ("two", 0), ("three", 1)):
+            world(train_source.train_source, folder, {**settings, "seed": seed}, **SOURCE)
+        files = ("model.safetensors", "training.csv")
+        one, two, three = (
+            [Path(f, x).read_bytes() for x in files] for f in ("one", "two", "three")
+        )
+        assert one == two
+        assert one[0] != three[0] and one[1] != three[1]
+        assert not list(Path("results/state").glob("*"))
+
+    def test_batch_norm_statistics_are_the_means_over_all_images(self, world):
+        """10 images come as 8 and 2: each counts alike."""
+        inputs = {**MODEL, "target_images": "images.csv"}
+        world(reestimate_batchnorm.reestimate, "bn", {}, **inputs)
+        before, after = (store.load(p) for p in ("model.safetensors", "bn/model.safetensors"))
+        images = np.stack([np.asarray(Image.open(f"{i}.png")) for i in range(10)])
+        x = torch.from_numpy(images).float().sub(120).div(60).permute(0, 3, 1, 2)
+        first = before.network.stem[0]
+        with torch.no_grad():
+            mean = first[0](x).mean((0, 2, 3))
+        assert torch.allclose(after.network.stem[0][1].running_mean, mean, atol=1e-5)
+        for key, value in after.network.state_dict().items():
+            same = torch.equal(value, before.network.state_dict()[key])
+            assert same != ("running_" in key or "num_batches" in key), key
+
+    def test_evaluation_is_at_the_labels_own_size(self, world):
+        settings = {
+            "classes": CLASSES, "colors": COLORS, "label_ids": {"0": 0, "1": 1, "2": 255},
+            "pictures": 3,
+        }  # fmt: skip
+        world(
+            evaluate.evaluate, "evaluated", settings, **MODEL,
+            validation_images="images.csv", validation_labels="labels.csv",
+        )  # fmt: skip
+        labels = np.stack([np.asarray(Image.open(f"{i}_label.png")) for i in range(10)])
+        columns = table.read("evaluated/iou.csv", iou_csv.COLUMNS)
+        assert columns["pixels"] == [(labels == 0).sum(), (labels == 1).sum(), 0]
+        assert Image.open("evaluated/pictures.png").size == (3 * SIZE[1], 3 * SIZE[0])
+
+    def test_a_network_without_batch_norm_has_no_such_control(self, world, monkeypatch):
+        monkeypatch.setattr(reestimate_batchnorm, "nn", SimpleNamespace(BatchNorm2d=torch.nn.LSTM))
+        with pytest.raises(UserError, match="compact has no batch-norm"):
+            world(reestimate_batchnorm.reestimate, "bn", {}, **MODEL, target_images="images.csv")
