@@ -7,7 +7,7 @@ GPUS ?= 1
 CONFIG ?=
 ARGS ?=
 BIN = .venv/bin
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --resources gpu=$(GPUS) $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
+SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(if $(CONFIG),--configfile '$(CONFIG)') $(ARGS)
 
 .PHONY: run test report check format schema lock clean-environment
 
@@ -16,21 +16,21 @@ run: .venv/ready
 
 # The page of what is finished, when some experiment failed or is still to run.
 report: .venv/ready
-	@$(BIN)/python workflow_scripts/report_finished.py $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
+	@$(BIN)/python workflow_scripts/report_finished.py $(if $(CONFIG),--configfile '$(CONFIG)') $(ARGS)
 
 test: .venv/ready
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(ARGS)
 
 check: .venv/ready
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/snakemake --lint
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m snakefmt.snakefmt --check Snakefile rules
+	$(BIN)/python -m snakemake --lint
 
 format: .venv/ready
-	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
-	$(BIN)/snakefmt Snakefile rules
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m snakefmt.snakefmt Snakefile rules
 
 schema: .venv/ready
 	$(BIN)/python workflow_scripts/make_schema.py
@@ -42,12 +42,11 @@ schema: .venv/ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-# Resolve requirements.in anew in an environment of its own and write the lock file.
+# Resolve requirements.in anew in an environment of its own; write requirements.lock and envs/.
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet -r requirements.in
-	{ echo "# Pinned: pip install -r requirements.lock. From requirements.in by 'make lock'."; \
-	  .venv-lock/bin/python -m pip freeze | sed 's/+cpu//'; } > requirements.lock
+	.venv-lock/bin/python workflow_scripts/write_lock.py
 	rm -rf .venv-lock
 
 clean-environment:

@@ -64,7 +64,10 @@ def inputs(name):
 
     def of_stage(wildcards):
         stage = stage_of(name, wildcards)
-        waits = [path for other in stage.after for path in other.outputs]
+        # ancient() says nothing of a file that is still to be made: a finished stage that waited for
+        # the check of another data set would be run again
+        waits_for = [] if planning.is_finished(stage) else stage.after
+        waits = [path for other in waits_for for path in other.outputs]
         return [ancient(path) for path in [*(s.path for s in stage.sources), *waits]]
 
     return of_stage

@@ -5,9 +5,20 @@ import math
 import pytest
 import torch
 
-from scalewise.training.losses import cross_entropy, patch_loss, pixel_cross_entropy
+from scalewise.training.losses import (
+    cross_entropy,
+    focal_term,
+    labelled_mean,
+    pixel_cross_entropy,
+)
 
 LN3 = math.log(3)
+
+
+def patch_loss(logits, labels, beta, gamma):
+    """Both terms of a patch, as retraining takes them from the losses per pixel."""
+    losses = pixel_cross_entropy(logits, labels)
+    return labelled_mean(losses, labels), focal_term(losses, labels, beta, gamma)
 
 
 def one_pixel_per_class(*rows: tuple[float, float]) -> torch.Tensor:
@@ -30,9 +41,9 @@ def test_cross_entropy_is_the_mean_over_pixels():
 def test_ignored_pixels_do_not_count():
     labels = torch.tensor([[[0, 255]]], dtype=torch.uint8)
     assert cross_entropy(LOGITS, labels).item() == pytest.approx(CE[0])
-    losses, count = pixel_cross_entropy(LOGITS, labels)
+    losses = pixel_cross_entropy(LOGITS, labels)
     assert losses[0, 0].tolist() == pytest.approx([CE[0], 0])
-    assert count == 1
+    assert labelled_mean(losses, labels).item() == pytest.approx(CE[0])
     other = LOGITS.clone()
     other[..., 1] = 50.0
     assert torch.equal(cross_entropy(other, labels), cross_entropy(LOGITS, labels))
@@ -104,13 +115,12 @@ def test_logits_are_scaled_to_the_labels_and_the_loss_is_float32():
         loss = cross_entropy(constant.to(kind), labels)
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(CE[0], abs=3e-3)
-    losses, count = pixel_cross_entropy(constant, labels)
-    assert losses.shape == labels.shape and count == 63
+    assert pixel_cross_entropy(constant, labels).shape == labels.shape
 
 
 def test_logits_between_two_pixels_are_mixed_bilinearly():
     # widths 2 -> 4, pixel centres at 1/8 .. 7/8: weights of the second are 0, 1/4, 3/4, 1
     logits = one_pixel_per_class((0.0, 0.0), (4.0, 0.0))
-    losses, _ = pixel_cross_entropy(logits, torch.zeros(1, 1, 4, dtype=torch.uint8))
+    losses = pixel_cross_entropy(logits, torch.zeros(1, 1, 4, dtype=torch.uint8))
     expected = [math.log(1 + math.exp(-x)) for x in (0, 1, 3, 4)]
     assert losses[0, 0].tolist() == pytest.approx(expected, rel=1e-5)

@@ -254,7 +254,7 @@ class TestSentences:
     def test_a_control_without_target_images_that_gains_as_much_takes_the_proof_away(self):
         rows = rows_of({"lse": [3.6, 4.1, 4.6], "zoom": [4, 4.6, 5.2]}, LSE, self.ZOOM)
         assert sentences(rows)[2:] == [
-            "zoom, which uses no target image at all, gains as much (4.6): here the gain of lse "
+            "zoom, which trains on no target image, gains as much (4.6): here the gain of lse "
             "does not show that the target images helped."
         ]
 
@@ -273,15 +273,15 @@ class TestSentences:
             experiment("more", "control", uses_target=False),
         )
         assert sentences(rows)[3] == (
-            "zoom (6.1) and more (4.1), which use no target image at all, gain as much or more: "
+            "zoom (6.1) and more (4.1), which train on no target image, gain as much or more: "
             "here the gain of lse does not show that the target images helped."
         )
 
     def test_a_lead_over_the_best_control_is_given_with_the_scatter(self):
         rows = rows_of({"lse": [3.6, 4.1, 4.6], "zoom": [1.9, 2.0, 2.1]}, LSE, self.ZOOM)
         assert sentences(rows)[2:] == [
-            "lse gains 2.1 more than the best control, zoom (2.0), which uses no target image at "
-            "all, more than the seeds scatter (sd 0.5)."
+            "lse gains 2.1 more than the best control, zoom (2.0), which trains on no target "
+            "image, more than the seeds scatter (sd 0.5)."
         ]
 
     def test_a_method_that_harmed_is_set_against_a_control_that_gained(self):

@@ -229,8 +229,9 @@ def test_an_interrupt_does_not_wait_for_the_rest():
 # --- what the scans are given ---------------------------------------------------------------------
 
 
-def job(locations, drawn=None):
+def job(locations, drawn=None, digest=None):
     return SimpleNamespace(
+        contents={"images": digest, "labels": digest},
         locations={k: str(v) for k, v in locations.items()},
         has_input=lambda role: role == "drawn" and drawn is not None,
         input=lambda role: drawn,
@@ -255,7 +256,8 @@ def test_files_that_came_or_went_since_the_index_stop_the_scan(folder, monkeypat
     monkeypatch.chdir(folder)
     pattern = "images/*.png"
     found = index_files(folder, find_images(folder, pattern), "images")
-    here = job({"root": folder, "image_index": found.path, "label_index": found.path})
+    places = {"root": folder, "image_index": found.path, "label_index": found.path}
+    here = job(places, digest=found.digest)
     assert listing.image_hashes(here, pattern) == found.files
     assert listing.label_hashes(here) == found.files
     save(folder / "images/3.png", np.zeros((2, 3, 3), np.uint8))
@@ -263,10 +265,31 @@ def test_files_that_came_or_went_since_the_index_stop_the_scan(folder, monkeypat
         listing.image_hashes(here, pattern)
 
 
+def test_an_index_written_anew_since_the_plan_was_made_stops_the_scan(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    pattern = "images/*.png"
+    found = index_files(folder, find_images(folder, pattern), "images")
+    places = {"root": folder, "image_index": found.path, "label_index": found.path}
+    planned = job(places, digest=found.digest)
+    save(folder / found_name(found), np.full((2, 3, 3), 77, np.uint8))
+    index_files(folder, find_images(folder, pattern), "images")
+    for read in (
+        lambda: listing.image_hashes(planned, pattern),
+        lambda: listing.label_hashes(planned),
+    ):
+        with pytest.raises(UserError, match="changed since the run began: start again"):
+            read()
+
+
+def found_name(index):
+    """Some file of an index."""
+    return next(iter(index.files))
+
+
 def test_a_link_to_nothing_is_left_to_the_scan(folder, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "images/3.png").symlink_to("gone.png")
     found = index_files(folder, find_images(folder, "images/*.png"), "images")
-    here = job({"root": folder, "image_index": found.path})
+    here = job({"root": folder, "image_index": found.path}, digest=found.digest)
     assert listing.image_hashes(here, "images/*.png")["images/3.png"] == ""
     assert json.loads(Path(found.path).read_text())["files"]["images/3.png"][3] == ""

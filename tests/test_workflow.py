@@ -173,6 +173,40 @@ def test_a_retraining_setting_reruns_neither_source_training_nor_scores_of_round
     assert (folder / "results/report/tiny/index.html").read_bytes() == page
 
 
+def test_another_data_set_retrains_nothing_that_does_not_read_it(run, tmp_path):
+    """The check of all data gets another key; what waited for the old one is not run again."""
+    folder, _ = run
+    config = edited(tmp_path, {})
+    content = yaml.safe_load(config.read_text())
+    content["data"]["validation"]["seed"] = 103
+    config.write_text(yaml.safe_dump(content))
+    status, printed = snakemake(folder, "-n", config=config)
+    assert status == 0, printed
+    assert planned(printed) == {
+        "make_streets": 1,
+        "scan_images": 1,
+        "scan_labels": 1,
+        "check_data": 1,
+        "evaluate": 5,
+        "report": 1,
+        "all": 1,
+    }
+    row = {"name": "other", "data": {"target": {"seed": 104}}}
+    config = edited(
+        tmp_path, {"experiments": [*yaml.safe_load(TINY.read_text())["experiments"], row]}
+    )
+    status, printed = snakemake(folder, "-n", config=config)
+    assert status == 0, printed
+    found = planned(printed)
+    assert (found.get("train_source", 0), found["retrain"], found["score_target"]) == (0, 2, 2)
+
+
+def planned(printed):
+    """Rule -> how many of its jobs a dry run would start."""
+    table = printed.split("Job stats:")[1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+
 def test_the_results_without_the_engines_memory_are_as_good(run, tmp_path):
     folder, _ = run
     copy = tmp_path / "copy"

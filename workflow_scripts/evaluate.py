@@ -6,6 +6,7 @@ chosen by hand.
 """
 
 import numpy as np
+import torch
 from PIL import Image
 
 from scalewise.artifacts import iou_csv, pictures_h5
@@ -37,7 +38,7 @@ def evaluate(job: Job) -> None:
     matrix = np.zeros((classes, classes), np.int64)
     job.progress.start(len(validation), "image")
     with prepared(job) as device:
-        model.network.to(device).eval()
+        model.network.to(device, memory_format=torch.channels_last).eval()
         for numbers, images in batches(validation.image, range(len(validation))):
             output = logits(model, images, device)
             for i, number in enumerate(numbers):

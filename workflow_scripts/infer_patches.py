@@ -40,7 +40,7 @@ def infer(job: Job) -> None:
             job.output("patches.h5"), len(numbers) * per_image, crop, size
         ) as writer,
     ):
-        model.network.to(device).eval()
+        model.network.to(device, memory_format=torch.channels_last).eval()
         for part, images in batches(target.image, numbers):
             sure = pixel_confidence(upsample(logits(model, images, device), size))
             normalised = normalised_entropy(sure.entropy, sure.prediction, classes)

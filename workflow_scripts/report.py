@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scalewise.artifacts import pictures_h5
+from scalewise.artifacts import iou_csv, pictures_h5, table
 from scalewise.artifacts.atomic import replacing, write_text
 from scalewise.job import Job, run
 from scalewise.publishing import publish
@@ -23,7 +23,7 @@ def read_evaluation(experiment: str, seed: int, number: int, iou: Path, pictures
         experiment,
         seed,
         number,
-        pd.read_csv(iou),
+        pd.DataFrame(table.read(iou, iou_csv.COLUMNS)),
         vars(content) if content.ids else None,
     )
 
@@ -39,11 +39,15 @@ def facts(settings: dict, evaluated: list[Path]) -> dict[str, str]:
         "Evaluated with": different(
             lambda r: ", ".join(f"{k} {r['versions'][k]}" for k in ("python", "torch", "numpy"))
         ),
-        "Device": different(lambda r: f"{r['device']}, {r['threads']} threads"),
-        "Share p of the images of a class, by round": ", ".join(
+        "Evaluated on": different(lambda r: f"{r['device']}, {r['threads']} threads"),
+        "Portion p by round, where a row says nothing else": ", ".join(
             f"{p:g}" for p in settings["portions"]
-        ),
+        )
+        + " (each of K classes gives p / K of its images)",
     }
+    warnings = [w for r in records for w in r["notes"].get("warnings", [])]
+    if warnings:
+        found["Warnings"] = "; ".join(warnings)
     if settings["pinned"]:
         found["Stages kept over a change of code (code: pinned)"] = ", ".join(settings["pinned"])
     return found
@@ -68,12 +72,12 @@ def report(job: Job) -> None:
     )
     summary = tables.summary(evaluations, s["subsets"])
     headline = tables.headline(summary, project)
-    for name, table in (
+    for name, content in (
         ("per_class_iou.csv", tables.per_class_iou(evaluations)),
         ("summary.csv", summary),
     ):
         with replacing(job.output(name)) as temporary:
-            table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
+            content.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
     html = page.build(project, evaluations, missing, facts(s, job.inputs("iou")))
     write_text(job.output("index.html"), html)
     words = [tables.text_table(headline), "", *tables.sentences(headline)]

@@ -21,13 +21,17 @@ def partial_report(plan: Plan):
     """The report over the finished evaluations, as a stage; None when nothing is finished."""
     finished = [r for r in plan.rounds if is_finished(r.stages["evaluate"])]
     missing = []
+    data = [s for s in plan.stages.values() if s.name in ("scan_images", "scan_labels")]
+    in_the_way: dict[tuple[str, int], list[tuple[str, str]]] = {}
     for r in plan.rounds:
+        # what stands in the way of a round: the data, its own stages, or those of earlier rounds
+        earlier = in_the_way.setdefault((r.experiment, r.seed), _failures([*data, plan.check]))
+        states = [state_of(stage) for stage in r.stages.values() if not is_finished(stage)]
+        earlier += [s for s in states if s[0] == "failed"]
         if r in finished:
             continue
-        # what stands in the way: a failed stage of this round, else of an earlier one
-        states = [state_of(stage) for stage in r.stages.values() if not is_finished(stage)]
-        failed = [s for s in states if s[0] == "failed"] or [s for s in states if s[0] == "running"]
-        state, detail = (failed or [("still to run", "")])[0]
+        running = [s for s in states if s[0] == "running"]
+        state, detail = (earlier or running or [("still to run", "")])[0]
         missing.append(
             {
                 "experiment": r.experiment,
@@ -38,6 +42,11 @@ def partial_report(plan: Plan):
             }
         )
     return (plan.add_report(finished, missing) if finished else None), missing
+
+
+def _failures(stages: list) -> list[tuple[str, str]]:
+    states = [state_of(stage) for stage in stages if not is_finished(stage)]
+    return [state for state in states if state[0] == "failed"]
 
 
 def main() -> None:
@@ -53,7 +62,10 @@ def main() -> None:
             key, equals, value = item.partition("=")
             if not equals:
                 raise ConfigError(f"--config {item}: expected key=value")
-            overrides[key] = yaml.safe_load(value)
+            try:
+                overrides[key] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise ConfigError(f"--config {item}: the value is not YAML") from None
         plan = load_plan(arguments.configfile, overrides)
     except ConfigError as error:
         sys.exit(f"\n{error}\n")

@@ -18,7 +18,7 @@ from scalewise.models import store
 from scalewise.models.network import freeze_batchnorm, normalise
 from scalewise.runtime import prepared
 from scalewise.training.loop import train
-from scalewise.training.losses import cross_entropy, patch_loss
+from scalewise.training.losses import focal_term, labelled_mean, pixel_cross_entropy
 from scalewise.training.patch_batches import PatchBatches
 from scalewise.training.randomness import derived_seed
 from scalewise.training.source_batches import SourceBatches
@@ -68,19 +68,22 @@ def retrain(job: Job) -> None:
 
         def loss_terms(batch):
             (images, labels), patches = batch
+            split = len(labels)
             # one pass for both: with frozen statistics an image's output is its own affair
             if patches is not None:
                 images = torch.cat([images, patches[0]])
+                labels = torch.cat([labels, patches[1]])
+            labels = labels.to(device)
             x = normalise(images.to(device), model.preprocessing)
             logits = network(x.contiguous(memory_format=torch.channels_last))
-            source_loss = cross_entropy(logits[: len(labels)], labels.to(device))
-            plain = focal = torch.zeros_like(source_loss)
+            losses = pixel_cross_entropy(logits, labels)
+            loss = source = labelled_mean(losses[:split], labels[:split])
+            plain = focal = torch.zeros_like(source)
             if patches is not None:
-                plain, focal = patch_loss(
-                    logits[len(labels) :], patches[1].to(device), **s["focal"]
-                )
-            loss = source_loss + s["target_weight"] * (plain + focal)
-            return {"loss": loss, "source": source_loss, "patch": plain, "focal": focal}
+                plain = labelled_mean(losses[split:], labels[split:])
+                focal = focal_term(losses[split:], labels[split:], **s["focal"])
+                loss = source + s["target_weight"] * (plain + focal)
+            return {"loss": loss, "source": source, "patch": plain, "focal": focal}
 
         def finish(columns, rows):
             store.save(

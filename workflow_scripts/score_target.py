@@ -5,6 +5,7 @@ normalised entropy (the method, steps 1 and 3). No label of the target is read.
 """
 
 import numpy as np
+import torch
 
 from scalewise.artifacts import scores_csv
 from scalewise.data.dataset import DataSet
@@ -27,7 +28,7 @@ def score(job: Job) -> None:
     job.progress.start(len(target), "image")
     results = []
     with prepared(job) as device:
-        model.network.to(device).eval()
+        model.network.to(device, memory_format=torch.channels_last).eval()
         for numbers, images in batches(target.image, range(len(target))):
             sure = pixel_confidence(upsample(logits(model, images, device), model.size))
             normalised = normalised_entropy(sure.entropy, sure.prediction, classes)

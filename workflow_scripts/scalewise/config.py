@@ -831,17 +831,21 @@ def layout(data: DataSettings, dataset: DataSet) -> Layout:
         }
         labelled = frozenset(dataset.id_to_class.values()) - {IGNORE_NAME}
         return Layout(root, dataset.images, dataset.labels, ids, labelled)
+
+    def by_name(own: Taxonomy) -> dict[int, int]:
+        """The set's ids as indices of data.classes, in whatever order these are listed."""
+        index = {c: names.index(n) if n in names else -1 for c, n in enumerate(own.names)}
+        return {i: index.get(c, IGNORE) for i, c in own.label_ids.items()}
+
     if isinstance(dataset, CamvidSet):
-        return Layout(
-            root, "images/*.png", "labels/{id}.png", CAMVID.label_ids, frozenset(CAMVID.names)
+        patterns, own = ("images/*.png", "labels/{id}.png"), CAMVID
+    else:
+        patterns = tuple(
+            pattern.replace("{split}", dataset.split)
+            for pattern in (_CITYSCAPES_IMAGES, _CITYSCAPES_LABELS)
         )
-    return Layout(
-        root,
-        _CITYSCAPES_IMAGES.replace("{split}", dataset.split),
-        _CITYSCAPES_LABELS.replace("{split}", dataset.split),
-        CITYSCAPES.label_ids,
-        frozenset(CITYSCAPES.names),
-    )
+        own = CITYSCAPES
+    return Layout(root, *patterns, by_name(own), frozenset(own.names))
 
 
 def _check_classes(data: DataSettings, where: str) -> None:

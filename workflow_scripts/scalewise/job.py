@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from scalewise.artifacts.atomic import write_text
+from scalewise.code_digest import PACKAGE, CodeBase
 from scalewise.errors import UserError
 from scalewise.progress import Progress
 
@@ -54,6 +55,13 @@ class Job:
 
     def inputs(self, role: str) -> list[Path]:
         return [Path(item["path"]) for item in self._description["inputs"][role]]
+
+    @property
+    def input_paths(self) -> list[Path]:
+        """The files of all roles."""
+        values = self._description["inputs"].values()
+        flat = [item for v in values for item in (v if isinstance(v, list) else [v])]
+        return [Path(item["path"]) for item in flat]
 
     def has_input(self, role: str) -> bool:
         return role in self._description["inputs"]
@@ -121,6 +129,37 @@ def _say(message: str, log_file: str | None) -> None:
         log.error("%s", message)
 
 
+def _refuse_other_code(description: dict) -> None:
+    """The key holds the code as it was when the plan was made; other code must not fill it."""
+    script = Path(sys.argv[0]).resolve()
+    if script.name != f"{description['stage']}.py" or not (script.parent / PACKAGE).is_dir():
+        return  # a program that only borrows the frame, such as a test's
+    if CodeBase(script.parent).digest(description["stage"]) != description["code"]:
+        raise UserError(
+            "the code of this stage was changed since the run began: start again, so that the "
+            "result gets the key of the code that made it"
+        )
+
+
+def _warn_of_other_makers(job: Job) -> None:
+    """Say when an input was made with another torch or on another kind of device: it is used."""
+    mine = {"torch": _version("torch"), "device": job.device.split(":")[0].split(" ")[0]}
+    for path in job.input_paths:
+        try:
+            record = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
+            theirs = {
+                "torch": record["versions"]["torch"],
+                "device": record["device"].split(":")[0].split(" ")[0],
+            }
+        except (OSError, ValueError, KeyError):
+            continue
+        for what, value in theirs.items():
+            if "none" not in (value, mine[what]) and value != mine[what]:
+                warning = f"{path} was made with {what} {value}, this job runs with {mine[what]}"
+                job.notes.setdefault("warnings", []).append(warning)
+                log.warning("%s", warning)
+
+
 def run(work: Callable[[Job], None], manual: str | None) -> None:
     """Run a stage's script as a program: read its description, work, write `settings.json`.
 
@@ -152,7 +191,9 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
     job.save_minutes = arguments.save_minutes
     log.info("%s [%s/%s], threads %d", job.title, job.stage, job.key, job.threads)
     try:
+        _refuse_other_code(description)
         work(job)
+        _warn_of_other_makers(job)
         job.write_settings(time.monotonic() - begun)
     except KeyboardInterrupt:
         job.progress.close("interrupted")

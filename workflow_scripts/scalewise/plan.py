@@ -488,7 +488,10 @@ class Plan:
                 ],
                 "evaluations": [[r.experiment, r.seed, r.number] for r in rounds],
                 "missing": missing,
-                "data": {which: describe(which) for which in ("source", "target", "validation")},
+                "data": {
+                    which: describe(which) + self._elsewhere(which)
+                    for which in ("source", "target", "validation")
+                },
                 "rounds": settings.round_count,
                 "portions": settings.rounds.portions,
                 "pinned": sorted(settings.code),
@@ -499,6 +502,15 @@ class Plan:
                 "pictures": [Source(r.stages["evaluate"], "pictures.h5") for r in rounds],
             },
         )
+
+    def _elsewhere(self, which: str) -> str:
+        """A word for the report where some experiment has other data."""
+        rows = [
+            e.name
+            for e in self.project.experiments
+            if any(key.startswith(f"data.{which}") for key in e.differences)
+        ]
+        return f" (but not in {', '.join(rows)}: see the differences)" if rows else ""
 
     # --- on disk ----------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -79,7 +81,8 @@ def state_of(stage: Stage) -> tuple[str, str]:
         return "still to run", ""
     if content["state"] == "failed":
         return "failed", f"{content['title']}: {content['detail']}"
-    if content["state"] == "running" and _alive(content["pid"]):
+    elsewhere = content["host"] != socket.gethostname()
+    if content["state"] == "running" and (elsewhere or _alive(content["pid"])):
         return "running", content["title"]
     return "still to run", ""
 
@@ -108,4 +111,6 @@ def say_where_the_report_is(plan: Plan) -> None:
     """Print the summary table and where the page is, if this plan's report is there."""
     folder = place(plan.project.name)
     if published_key(plan.project.name) == plan.report.key:
-        print(f"\n{(folder / 'summary.txt').read_text(encoding='utf-8')}\n{folder}/index.html\n")
+        # not standard output: that belongs to --dag and the like
+        text = f"\n{(folder / 'summary.txt').read_text(encoding='utf-8')}\n{folder}/index.html\n"
+        print(text, file=sys.stderr)

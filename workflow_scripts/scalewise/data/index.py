@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,8 @@ def _stamp(path: str) -> list[int] | None:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError:
+        return [0, 0, 0]  # there, but not to be read: the scan says why
     # the time of the last change of the inode is there for files replaced under their old times
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
@@ -111,9 +113,13 @@ def index_files(root: str | Path, paths: Iterable[str], name: str) -> Index:
     if entries != known:
         content = {"root": root, "name": name, "begun": begun, "files": entries}
         write_text(cache, json.dumps(content))
-    text = json.dumps(sorted((path, files[path]) for path in stamps))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Index(digest, {path: files[path] for path in stamps}, str(cache))
+    found = {path: files[path] for path in stamps}
+    return Index(digest_of(found), found, str(cache))
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """Digest of a set: path relative to its root -> content hash, of all its files."""
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:16]
 
 
 def _hash_all(root: str, paths: list[str]) -> dict[str, str]:

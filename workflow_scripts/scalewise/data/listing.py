@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from scalewise.artifacts import table
-from scalewise.data.index import find_images
+from scalewise.data.index import digest_of, find_images
 from scalewise.errors import UserError
 from scalewise.job import Job
 
@@ -15,9 +15,13 @@ def _drawn(job: Job) -> dict[str, str]:
     return dict(zip(columns["path"], columns["hash"], strict=True))
 
 
-def _indexed(path: str) -> dict[str, str]:
-    files = json.loads(Path(path).read_text(encoding="utf-8"))["files"]
-    return {name: entry[3] for name, entry in files.items()}
+def _indexed(job: Job, role: str, path: str) -> dict[str, str]:
+    """The index that the plan was made from; another call may have written a newer one since."""
+    content = json.loads(Path(path).read_text(encoding="utf-8"))["files"]
+    files = {name: entry[3] for name, entry in content.items()}
+    if digest_of(files) != job.contents[role]:
+        raise UserError(f"{job.locations['root']}: changed since the run began: start again")
+    return files
 
 
 def image_hashes(job: Job, pattern: str) -> dict[str, str]:
@@ -27,7 +31,7 @@ def image_hashes(job: Job, pattern: str) -> dict[str, str]:
         # the pattern's ** also matches no folder at all, which fnmatch does not know
         flat = pattern.replace("**/", "*")
         return {p: h for p, h in _drawn(job).items() if fnmatch.fnmatchcase(p, flat)}
-    indexed = _indexed(job.locations["image_index"])
+    indexed = _indexed(job, "images", job.locations["image_index"])
     if sorted(indexed) != find_images(job.locations["root"], pattern):
         raise UserError(
             f"{job.locations['root']}: files came or went since the run began: start again"
@@ -40,4 +44,6 @@ def label_hashes(job: Job) -> dict[str, str]:
 
     A drawn set lists its images too.
     """
-    return _drawn(job) if job.has_input("drawn") else _indexed(job.locations["label_index"])
+    if job.has_input("drawn"):
+        return _drawn(job)
+    return _indexed(job, "labels", job.locations["label_index"])

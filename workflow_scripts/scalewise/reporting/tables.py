@@ -423,7 +423,7 @@ def _against_controls(method: Mapping[str, Any], controls: list[Mapping[str, Any
     groups = (
         (
             [row for row in rivals if row["uses_target"] is False],
-            ", which {} no target image at all,",
+            ", which {} no target image,",
             "the target images helped",
         ),
         (
@@ -438,7 +438,7 @@ def _against_controls(method: Mapping[str, Any], controls: list[Mapping[str, Any
         one = len(rows) == 1
         words = sorted({verdicts[row["experiment"]] for row in rows})
         gained = f"{'gains' if one else 'gain'} {' or '.join(words)}"
-        apart = apart.format("uses" if one else "use")
+        apart = apart.format("trains on" if one else "train on")
         if one:
             who = f"{rows[0]['experiment']}{apart} {gained} ({rows[0]['gain']:.1f})"
         else:
@@ -450,7 +450,7 @@ def _against_controls(method: Mapping[str, Any], controls: list[Mapping[str, Any
         lead = method["gain"] - best["gain"]
         sd_known = not (math.isnan(method["gain_sd"]) or math.isnan(best["gain_sd"]))
         more = f", more than the seeds scatter (sd {_margin(method, best):.1f})" if sd_known else ""
-        free = ", which uses no target image at all" if best["uses_target"] is False else ""
+        free = ", which trains on no target image" if best["uses_target"] is False else ""
         said.append(
             f"{name} gains {lead:.1f} more than the best control, {best['experiment']} "
             f"({best['gain']:.1f}){free}{more}."

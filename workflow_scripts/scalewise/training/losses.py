@@ -8,11 +8,10 @@ from scalewise.models.network import upsample
 from scalewise.taxonomy import IGNORE
 
 
-def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of every pixel, and how many pixels count.
+def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of every pixel, 0 where it is ignored.
 
-    logits (N, K, h, w) at the network's stride, labels uint8 (N, H, W); returns float32 (N, H, W),
-    0 where ignored, and the number of pixels that are not (at least 1).
+    logits (N, K, h, w) at the network's stride, labels uint8 (N, H, W); returns float32 (N, H, W).
     """
     scaled = upsample(logits, labels.shape[1:])
     # pixels as rows: with channels last this is no copy, and half the time of the four-axis form
@@ -20,25 +19,30 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     losses = functional.cross_entropy(
         rows, labels.long().reshape(-1), ignore_index=IGNORE, reduction="none"
     )
-    return losses.view(labels.shape), (labels != IGNORE).sum().clamp(min=1)
+    return losses.view(labels.shape)
+
+
+def labelled_mean(losses: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the pixels that are not ignored; 0 where there are none (docs/method.md row 11).
+
+    losses (N, H, W), 0 where ignored; labels uint8 (N, H, W).
+    """
+    return losses.sum() / (labels != IGNORE).sum().clamp(min=1)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the pixels that are not ignored; 0 where there are none (docs/method.md row 11)."""
-    losses, count = pixel_cross_entropy(logits, labels)
-    return losses.sum() / count
+    """Mean cross-entropy over the pixels that are not ignored; 0 where there are none."""
+    return labelled_mean(pixel_cross_entropy(logits, labels), labels)
 
 
-def patch_loss(logits: Tensor, labels: Tensor, beta: float, gamma: float) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and focal term of the patches (the method, step 5), both means over pixels.
+def focal_term(losses: Tensor, labels: Tensor, beta: float, gamma: float) -> Tensor:
+    """beta * mean[CE (1 - exp(-CE)) ** gamma] (the method, step 5), per pixel.
 
-    CE, and beta * mean[CE (1 - exp(-CE)) ** gamma]: exp(-CE) is the probability of the label, so
-    that pixels the network is sure of weigh less.
+    exp(-CE) is the probability of the label, so that pixels the network is sure of weigh less.
+    losses: CE, float32 (N, H, W), 0 where ignored; labels uint8 (N, H, W).
     """
-    losses, count = pixel_cross_entropy(logits, labels)
-    plain = losses.sum() / count
     if beta == 0:
-        return plain, torch.zeros_like(plain)
+        return torch.zeros((), device=losses.device)
     # clamped: at CE = 0 the power of a small gamma has no finite slope
     doubt = (1 - torch.exp(-losses)).clamp(min=1e-8)
-    return plain, beta * (losses * doubt**gamma).sum() / count
+    return beta * labelled_mean(losses * doubt**gamma, labels)
