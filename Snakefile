@@ -35,3 +35,7 @@ rule data:
 
 onsuccess:
     planning.say_where_the_report_is(PLAN)
+
+
+onerror:
+    planning.say_what_failed(PLAN)

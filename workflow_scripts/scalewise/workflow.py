@@ -114,3 +114,10 @@ def say_where_the_report_is(plan: Plan) -> None:
         # not standard output: that belongs to --dag and the like
         text = f"\n{(folder / 'summary.txt').read_text(encoding='utf-8')}\n{folder}/index.html\n"
         print(text, file=sys.stderr)
+
+
+def say_what_failed(plan: Plan) -> None:
+    """Repeat the messages of failed jobs below what the engine prints of them."""
+    states = [state_of(stage) for stage in plan.stages.values() if not is_finished(stage)]
+    for message in dict.fromkeys(detail for state, detail in states if state == "failed"):
+        print(f"\n{message}\n", file=sys.stderr)
