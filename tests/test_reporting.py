@@ -254,8 +254,8 @@ class TestSentences:
     def test_a_control_without_target_images_that_gains_as_much_takes_the_proof_away(self):
         rows = rows_of({"lse": [3.6, 4.1, 4.6], "zoom": [4, 4.6, 5.2]}, LSE, self.ZOOM)
         assert sentences(rows)[2:] == [
-            "zoom, which trains on no target image, gains as much (4.6): here the gain of lse "
-            "does not show that the target images helped."
+            "zoom, which trains on no target image, gains as much (4.6), within the scatter of "
+            "the seeds: here the gain of lse does not show that the target images helped."
         ]
 
     def test_controls_that_may_use_the_target_are_not_said_to_be_free_of_it(self):

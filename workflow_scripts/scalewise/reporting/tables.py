@@ -445,6 +445,8 @@ def _against_controls(method: Mapping[str, Any], controls: list[Mapping[str, Any
             named = _list([f"{row['experiment']} ({row['gain']:.1f})" for row in rows])
             who = f"{named}{apart} {gained}"
         who = who if apart else f"The control{'' if one else 's'} {who}"
+        if words == ["as much"] and method["seeds"] > 1:
+            who += ", within the scatter of the seeds"
         said.append(f"{who}: here the gain of {name} does not show that {claim}.")
     if not rivals:
         lead = method["gain"] - best["gain"]
