@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from scalewise import config
 from scalewise.config import ConfigError, load, merge, read_yaml
@@ -239,7 +240,7 @@ def test_no_number_takes_anything_else(wrong):
         for key in path[:-1]:
             node = node[key]
         node[path[-1]] = wrong
-        with pytest.raises(config.ValidationError):
+        with pytest.raises(ValidationError):
             config.ProjectSettings.model_validate(changed)
 
 

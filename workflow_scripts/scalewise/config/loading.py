@@ -1,0 +1,158 @@
+"""Read settings files, merge them, check every key, and resolve the experiments."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scalewise.config.datasets import check_classes
+from scalewise.config.fields import ConfigError
+from scalewise.config.messages import WHOLE, check, layer_of, unknown
+from scalewise.config.sections import (
+    Experiment,
+    ExperimentRow,
+    ExperimentSettings,
+    Project,
+    ProjectSettings,
+)
+
+
+def merge(base: Mapping, over: Mapping) -> dict:
+    """Return `base` overridden by `over`: mappings key by key, all else replaced whole.
+
+    Id maps are replaced whole too, and so is a mapping whose `format` changes, since the keys of
+    one format mean nothing in another.
+    """
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        mergeable = isinstance(old, Mapping) and isinstance(value, Mapping) and key not in WHOLE
+        if mergeable and value.get("format", old.get("format")) == old.get("format"):
+            result[key] = merge(old, value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def _read_text_values(value: Any) -> Any:
+    """What `--config` leaves as text, such as '[0, 1]' or '{scale: 1}', as lists and mappings."""
+    if isinstance(value, Mapping):
+        return {key: _read_text_values(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_read_text_values(item) for item in value]
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        try:
+            return yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+    return value
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML takes the last of two equal keys in silence; here it is an error."""
+
+    def compose_mapping_node(self, anchor):
+        # here and not where values are made: by then merge keys (<<) are written out
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if (key.tag, key.value) in seen:
+                line = key.start_mark.line + 1
+                raise ConfigError(f"line {line}: the key '{key.value}' stands twice in one section")
+            seen.add((key.tag, key.value))
+        return node
+
+
+def read_yaml(path: str | Path) -> dict:
+    """Read one settings file. Raises ConfigError when it cannot be read or is no mapping."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}, {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        if "'\\t'" in problem:
+            problem = "a tab: indent with spaces"
+        raise ConfigError(f"{path}{where}: not valid YAML: {problem}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold 'key: value' lines, not a {type(content).__name__}")
+    return content
+
+
+def _flat(content: Mapping, resolved: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value in effect, for every key of `content`; `resolved` holds the values."""
+    result = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping) and key not in WHOLE:
+            result.update(_flat(value, resolved[key], f"{prefix}{key}."))
+        else:
+            result[f"{prefix}{key}"] = resolved[key]
+    return result
+
+
+def load(files: Sequence[str | Path], overrides: Mapping | None = None) -> Project:
+    """Read the settings: the first file holds every key, later ones and `overrides` differ.
+
+    Raises ConfigError with one line for each mistake.
+    """
+    layers = [(Path(path).name, read_yaml(path)) for path in files]
+    if overrides:
+        layers.append(("--config", _read_text_values(overrides)))
+    content: dict = {}
+    for _, layer in layers:
+        content = merge(content, layer)
+    settings = check(ProjectSettings, content, partial(layer_of, layers))
+    where = layer_of(layers, ["experiments"])
+    experiments = [_experiment(row, settings, content, where) for row in settings.experiments]
+    # folders whose names differ in case alone are one folder on some systems
+    names = [e.name.casefold() for e in experiments]
+    for what, values in (("experiments", names), ("seeds", settings.seeds)):
+        twice = [v for v in dict.fromkeys(values) if values.count(v) > 1]
+        if twice:
+            origin = layer_of(layers, [what])
+            raise ConfigError(f"{origin}: {what}: '{twice[0]}' stands twice; each needs its own")
+    check_classes(settings.data, f"{layer_of(layers, ['data'])}: data")
+    for experiment in experiments:
+        if experiment.settings.data != settings.data:
+            label = f"{where}: experiment '{experiment.name}': data"
+            check_classes(experiment.settings.data, label)
+    return Project(settings, experiments)
+
+
+def _experiment(
+    row: ExperimentRow, settings: ProjectSettings, content: Mapping, where: str
+) -> Experiment:
+    """The experiment of a row: the configuration `content` with the row's overrides."""
+    label = f"{where}: experiment '{row.name}'"
+    changes = dict(row.model_extra or {})
+    for key in changes:
+        if key not in ExperimentSettings.model_fields:
+            if key in ProjectSettings.model_fields:
+                hint = "it is the same for all experiments: set it outside of the rows"
+                raise ConfigError(f"{label}: {key}: not a key of a row; {hint}")
+            valid = [*ExperimentSettings.model_fields, *ExperimentRow.model_fields]
+            raise ConfigError(f"{label}: {key}: {unknown(key, valid, ExperimentSettings)}")
+    base = {key: content[key] for key in ExperimentSettings.model_fields}
+    resolved = check(ExperimentSettings, merge(base, changes), lambda location: label)
+    for key in ("validation", "classes", "root"):
+        if getattr(resolved.data, key) != getattr(settings.data, key):
+            raise ConfigError(
+                f"{label}: data.{key}: must be the same for all experiments of a project, or their "
+                "numbers could not stand in one table: set it outside of the rows"
+            )
+    differences = _flat(changes, resolved.model_dump(mode="json"))
+    return Experiment(row.name, row.role, row.description, resolved, differences)
