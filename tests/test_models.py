@@ -6,13 +6,18 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from scalewise.models import store
-from scalewise.models.network import freeze_batchnorm, normalise, upsample
+from scalewise.models.network import Network, freeze_batchnorm, normalise, upsample
+from scalewise.training.losses import cross_entropy
 
 PREPROCESSING = {"order": "rgb", "mean": [120.0, 110.0, 100.0], "scale": [60.0, 50.0, 40.0]}
 CLASSES = ["road", "sky", "car", "tree", "person"]
+SMALL = {
+    "compact": {"width": 16},
+    "fcn8s_vgg16": {"width": 4, "hidden": 16},
+    "deeplabv2_resnet101": {"width": 4, "freeze_batchnorm_affine": False},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +29,9 @@ def one_thread_and_one_seed():
 @pytest.mark.parametrize("name", sorted(store.NETWORKS))
 class TestEveryNetwork:
     def settings(self, name: str) -> dict:
-        return {"name": name, "preprocessing": PREPROCESSING}
+        return {"name": name, **SMALL[name], "preprocessing": PREPROCESSING}
 
-    def build(self, name: str) -> nn.Module:
+    def build(self, name: str) -> Network:
         return store.build(self.settings(name), len(CLASSES))
 
     @pytest.mark.parametrize("size", [(64, 96), (65, 97), (61, 99)], ids=str)
@@ -40,12 +45,32 @@ class TestEveryNetwork:
         assert torch.isfinite(logits).all()
         assert upsample(logits, size).shape == (2, len(CLASSES), *size)
 
-    def test_a_batch_of_one_trains_and_every_parameter_gets_a_gradient(self, name):
+    def test_a_batch_of_one_trains_and_every_trained_parameter_gets_a_gradient(self, name):
         network = self.build(name).train()
-        network(torch.randn(1, 3, 64, 96)).square().mean().backward()
-        for key, parameter in network.named_parameters():
-            assert parameter.grad is not None, key
-            assert torch.isfinite(parameter.grad).all(), key
+        trained = {k: p for k, p in network.named_parameters() if p.requires_grad}
+        optimizer = torch.optim.SGD(trained.values(), 0.1)
+        images = torch.randn(1, 3, 64, 96)
+        labels = torch.randint(len(CLASSES), (1, 64, 96), dtype=torch.uint8)
+        for _ in range(2):  # a classifier that begins at 0 hands a gradient on from the second step
+            optimizer.zero_grad()
+            cross_entropy(network(images), labels).backward()
+            optimizer.step()
+        for key, parameter in trained.items():
+            assert torch.isfinite(parameter.grad).all() and parameter.grad.any(), key
+        others = [p for k, p in network.named_parameters() if k not in trained]
+        assert all(p.grad is None for p in others)
+
+    def test_the_same_images_give_the_same_logits_in_evaluation(self, name):
+        network = self.build(name).eval()
+        images = torch.randn(1, 3, 33, 41)
+        with torch.no_grad():
+            assert torch.equal(network(images), network(images))
+
+    def test_fixed_parameters_are_neither_trained_nor_the_classifier_s_alone(self, name):
+        network = self.build(name)
+        assert not any(p.requires_grad for p in network.fixed_parameters())
+        fixed = {id(p) for p in network.fixed_parameters()}
+        assert any(id(p) not in fixed for p in network.classifier_parameters())
 
     def test_an_image_s_logits_do_not_depend_on_its_neighbours(self, name):
         network = self.build(name).eval()
@@ -88,7 +113,7 @@ class TestEveryNetwork:
         freeze_batchnorm(network)
         before = {k: v.clone() for k, v in network.state_dict().items()}
         optimizer = torch.optim.SGD(network.parameters(), 0.1)
-        network(torch.randn(2, 3, 64, 96) + 3).square().mean().backward()
+        network(torch.randn(2, 3, 64, 96) + 3).softmax(1)[:, 0].mean().backward()
         optimizer.step()
         after = network.state_dict()
         statistics = [k for k in before if "running_" in k or "num_batches" in k]
@@ -99,6 +124,8 @@ class TestEveryNetwork:
     def test_statistics_that_are_not_frozen_move(self, name):
         network = self.build(name).train()
         before = {k: v.clone() for k, v in network.state_dict().items() if "running_mean" in k}
+        if not before:
+            pytest.skip("no batch norm in it")
         network(torch.randn(2, 3, 64, 96) + 3)
         after = network.state_dict()
         assert all(not torch.equal(before[k], after[k]) for k in before)
@@ -116,6 +143,21 @@ class TestEveryNetwork:
         torch.manual_seed(4)
         other = self.build(name).state_dict()
         assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+class TestUpsampling:
+    LOGITS = torch.tensor([[[[0.0, 3.0]]]])
+
+    def test_corners_are_aligned_only_where_asked(self):
+        assert upsample(self.LOGITS, (1, 4)).flatten().tolist() == [0, 0.75, 2.25, 3]
+        aligned = upsample(self.LOGITS, (1, 4), align_corners=True).flatten().tolist()
+        assert aligned == pytest.approx([0, 1, 2, 3])
+
+    @pytest.mark.parametrize("align_corners", [False, True])
+    def test_logits_of_that_size_stay_as_they_are(self, align_corners):
+        logits = torch.randn(2, 3, 5, 7)
+        assert torch.equal(upsample(logits, (5, 7), align_corners=align_corners), logits)
+        assert upsample(logits.bfloat16(), (5, 7)).dtype == torch.float32
 
 
 class TestCompact:

@@ -9,19 +9,34 @@ class Network(nn.Module):
     """Base of all networks.
 
     `forward` takes normalised images, float (N, 3, H, W), and returns logits (N, K, h, w) at the
-    network's own stride. `classifier_parameters` are those that some recipes train faster.
+    network's own stride; `align_corners` says how they are to be scaled up. Raises ValueError for
+    images smaller than it can take.
     """
+
+    align_corners: bool = False
 
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError
 
     def classifier_parameters(self) -> list[nn.Parameter]:
+        """Those that belong to the classes; some recipes train them faster."""
         raise NotImplementedError
 
+    def fixed_parameters(self) -> list[nn.Parameter]:
+        """Those that no training sets, such as bilinear kernels: a weights file may lack them."""
+        return []
 
-def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Scale logits (N, K, h, w) to (N, K, *size): bilinear, align_corners=False, float32."""
-    return functional.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
+
+def upsample(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """Scale logits (N, K, h, w) to (N, K, *size): bilinear, float32; a map of that size stays.
+
+    align_corners: as the network was trained, `Network.align_corners`.
+    """
+    if logits.shape[2:] == tuple(size):
+        return logits.float()
+    return functional.interpolate(
+        logits.float(), size, mode="bilinear", align_corners=align_corners
+    )
 
 
 def normalise(images: Tensor, preprocessing: dict) -> Tensor:

@@ -7,9 +7,11 @@ from torch import nn
 
 from scalewise.artifacts import model_file
 from scalewise.models.compact import Compact
+from scalewise.models.deeplab import DeepLab
+from scalewise.models.fcn8s import FCN8s
 from scalewise.models.network import Network
 
-NETWORKS = {"compact": Compact}
+NETWORKS = {"compact": Compact, "fcn8s_vgg16": FCN8s, "deeplabv2_resnet101": DeepLab}
 
 
 def build(network: dict, classes: int) -> Network:
