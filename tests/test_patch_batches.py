@@ -55,11 +55,11 @@ def random_patches(path, count=5):
     )
 
 
-def one_patch(path, tau, *, predicted=0, entropy=0.25, label=0):
+def one_patch(path, tau, *, predicted=0, entropy=0.25, label=0, **rules):
     """Image and label of the only patch, as trained on."""
     shapes = ((predicted, CROP), (entropy, CROP), (label, SIZE))
     arrays = (np.broadcast_to(np.asarray(v), shape)[None] for v, shape in shapes)
-    batches = PatchBatches(write_patches(path, *arrays), np.array(tau), 0, 1, PLAIN)
+    batches = PatchBatches(write_patches(path, *arrays), np.array(tau), 0, 1, PLAIN, **rules)
     images, labels = batches.make(0)
     return images[0].numpy(), labels[0].numpy(), batches
 
@@ -135,6 +135,45 @@ class TestPatchBatches:
             tmp_path / "q.h5", [1.0, 1.0, 0.0], predicted=2, label=2, entropy=0.0
         )
         assert (label == 255).all() and batches.empty == 1
+
+    def test_crops_of_any_size_are_scaled_up_to_the_working_size(self, tmp_path):
+        draws = np.random.default_rng(3)
+        sizes = [(4, 6), (2, 3), (8, 12), (3, 12)]
+        image = [draws.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+        crop = (8, 12)
+        with patches_h5.writing(tmp_path / "p.h5", 4, crop, SIZE) as writer:
+            writer.append(
+                patches_h5.Patches(
+                    list("abcd"),
+                    np.zeros((4, 2), np.int32),
+                    image,
+                    [np.zeros(size, np.uint8) for size in sizes],
+                    [np.zeros(size, np.float16) for size in sizes],
+                    np.zeros((4, *SIZE), np.uint8),
+                )
+            )
+        batches = PatchBatches(tmp_path / "p.h5", np.ones(3), 0, 4, PLAIN)
+        images, labels = batches.make(0)
+        assert (labels == 0).all() and batches.empty == 0
+        corners = [view[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() for view in images.numpy()]
+        expected = [view[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() for view in image]
+        assert sorted(corners) == sorted(expected)
+
+    def test_the_released_rules_keep_what_is_undefined_and_its_neighbours(self, tmp_path):
+        entropy = np.full(CROP, 0.75)
+        entropy[:, 0] = np.nan
+        released = {"reliability": "bilinear", "constant_entropy": "nan"}
+        _, label, batches = one_patch(tmp_path / "p.h5", [0.5] * 3, entropy=entropy)
+        assert (label == 255).all() and batches.empty == 1
+        _, label, batches = one_patch(tmp_path / "q.h5", [0.5] * 3, entropy=entropy, **released)
+        assert (label == 0).any(0).tolist() == [True] * 3 + [False] * 9  # columns below 11 / 5
+        assert batches.empty == 0
+        _, label, _ = one_patch(tmp_path / "r.h5", [np.nan] * 3, entropy=1.0, **released)
+        assert (label == 0).all()
+
+    def test_without_thresholds_every_class_of_the_source_teaches(self, tmp_path):
+        _, label, _ = one_patch(tmp_path / "p.h5", [np.inf, np.inf, 0.0], entropy=1.0)
+        assert (label == 0).all()
 
     def test_patches_without_a_label_are_counted_once(self, tmp_path):
         path = write_patches(

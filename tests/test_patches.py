@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from scalewise.selftraining.confidence import from_probabilities, normalised_entropy
 from scalewise.selftraining.patches import (
+    Crop,
     crop_positions,
     crop_size,
+    cut_patches,
     filter_labels,
+    image_crops,
+    patch_scales,
+    pseudo_labels,
     reliable,
     scale_images,
     scaled_labels,
@@ -96,6 +101,104 @@ def test_a_crop_larger_than_its_image_is_refused():
         crop_positions(0, 1, "a", 1, (10, 10), (0, 5))
     with pytest.raises(ValueError, match="-1 crops"):
         crop_positions(0, 1, "a", -1, (10, 10), (5, 5))
+
+
+def test_crops_may_begin_with_any_number():
+    sizes = (100, 100), (10, 10)
+    whole = crop_positions(0, 1, "a", 6, *sizes)
+    assert (crop_positions(0, 1, "a", 4, *sizes, first=2) == whole[2:]).all()
+
+
+def scales(scale, numbers, seed=0, round_number=1, image="a"):
+    return patch_scales(scale, seed, round_number, image, numbers)
+
+
+def test_one_scale_is_for_all_crops_and_several_take_turns():
+    assert scales(2, range(3)) == [2, 2, 2]
+    assert scales([1, 1.5, 2], range(4)) == [1, 1.5, 2, 1]
+    assert scales([1, 1.5, 2], range(4, 6)) == [1.5, 2]
+
+
+def test_a_scale_from_a_range_follows_from_seed_round_image_and_number():
+    between = {"from": 1, "to": 4}
+    drawn = scales(between, range(5))
+    assert scales(between, range(3, 5)) == drawn[3:]
+    others = [scales(between, range(5), *c) for c in [(1,), (0, 2), (0, 1, "b")]]
+    assert len({tuple(drawn), *map(tuple, others)}) == 4
+    assert len(set(drawn)) == 5
+    assert drawn[:2] == pytest.approx([2.858327396561897, 1.5269559436402635], rel=1e-12)
+
+
+def test_scales_of_a_range_are_uniform_in_their_logarithm():
+    drawn = np.log2(scales({"from": 1, "to": 4}, range(4000)))
+    assert drawn.min() >= 0 and drawn.max() <= 2
+    cells, _ = np.histogram(drawn, 4, (0, 2))
+    assert cells.min() > 870 and cells.max() < 1130  # 1000 each, standard deviation 27
+
+
+@given(low=st.floats(1e-3, 1e3), factor=st.floats(1, 50), number=st.integers(0, 10**6))
+def test_rounding_never_leaves_the_range_of_scales(low, factor, number):
+    (drawn,) = scales({"from": low, "to": low * factor}, [number])
+    assert low <= drawn <= low * factor
+
+
+@pytest.mark.parametrize("scale", [[], {"from": 2, "to": 1}, {"from": 0, "to": 1}])
+def test_scales_that_are_none_are_refused(scale):
+    with pytest.raises(ValueError, match="scale"):
+        scales(scale, range(2))
+
+
+def test_crops_of_one_scale_are_those_of_their_positions():
+    crops = image_crops(3, 2, "a", 4, (512, 1024), 2)
+    positions = crop_positions(3, 2, "a", 4, (512, 1024), (256, 512))
+    assert crops == [(top, left, 256, 512) for top, left in positions]
+
+
+def test_a_repeated_image_gets_further_crops():
+    first = image_crops(3, 2, "a", 4, (512, 1024), 2)
+    second = image_crops(3, 2, "a", 4, (512, 1024), 2, occurrence=1)
+    assert first + second == image_crops(3, 2, "a", 8, (512, 1024), 2)
+
+
+def test_crops_of_several_scales_each_lie_inside_the_image():
+    crops = image_crops(0, 1, "a", 6, (100, 200), [1, 2, 4])
+    assert [(c.height, c.width) for c in crops] == [(100, 200), (50, 100), (25, 50)] * 2
+    for crop in image_crops(0, 1, "a", 50, (100, 200), {"from": 1, "to": 4}):
+        assert 25 <= crop.height <= 100 and 50 <= crop.width <= 200
+        assert 0 <= crop.top <= 100 - crop.height and 0 <= crop.left <= 200 - crop.width
+
+
+@pytest.mark.parametrize("scale", [1, [1, 1.001], {"from": 1, "to": 1}])
+def test_the_whole_image_is_cut_once(scale):
+    assert image_crops(0, 1, "a", 4, (100, 200), scale) == [(0, 0, 100, 200)]
+
+
+def random_maps(size=(6, 8), classes=5):
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 256, (*size, 3), generator=generator).to(torch.uint8)
+    probabilities = torch.rand(classes, *size, generator=generator)
+    prediction = probabilities.argmax(0).to(torch.uint8)
+    return image, probabilities, prediction, torch.rand(*size, generator=generator)
+
+
+def test_patches_of_several_sizes_are_cut_from_the_same_place_of_every_map():
+    image, probabilities, prediction, entropy = random_maps()
+    crops = [Crop(0, 0, 6, 8), Crop(2, 3, 3, 4), Crop(5, 7, 1, 1)]
+    cut = cut_patches(image, probabilities, prediction, entropy, crops, (12, 16))
+    assert cut.labels.shape == (3, 12, 16)
+    for k, (top, left, height, width) in enumerate(crops):
+        part = np.s_[top : top + height, left : left + width]
+        assert torch.equal(cut.image[k], image[part]) and cut.image[k].is_contiguous()
+        assert torch.equal(cut.predicted[k], prediction[part])
+        assert torch.equal(cut.entropy[k], entropy[part])
+        alone = scaled_labels(probabilities[(slice(None), *part)][None], (12, 16))
+        assert torch.equal(cut.labels[k], alone[0])
+
+
+@pytest.mark.parametrize("crop", [(4, 0, 3, 4), (0, 5, 3, 4), (-1, 0, 3, 4), (0, 0, 0, 4)])
+def test_a_crop_beyond_its_image_is_refused(crop):
+    with pytest.raises(ValueError, match="not inside an image"):
+        cut_patches(*random_maps(), [Crop(*crop)], (12, 16))
 
 
 def test_labels_change_halfway_between_two_sure_pixels():
@@ -191,20 +294,15 @@ def test_nan_is_reliable_only_where_the_released_program_is_asked_for():
     assert reliable_list(tau, nan_is_reliable=True) == [True, True, False, True, True]
 
 
-def test_a_class_that_the_source_lacks_is_never_reliable():
-    in_source = np.array([False, True, True])
-    for nan_is_reliable in (False, True):
-        found = reliable_list(
-            np.ones(3), classes_in_source=in_source, nan_is_reliable=nan_is_reliable
-        )
-        assert found == [False, False, True, nan_is_reliable, True]
+def test_nothing_is_reliable_below_a_threshold_of_0_and_everything_below_infinity():
+    tau = np.array([0.0, math.inf, math.inf])
+    assert reliable_list(tau) == [False, False, True, False, True]
+    assert reliable_list(tau, nan_is_reliable=True) == [False, False, True, True, True]
 
 
 def test_reliability_of_maps_that_do_not_fit_is_refused():
     with pytest.raises(ValueError, match="differ"):
         reliable(PREDICTION, ENTROPY[:, :, :2], torch.ones(3))
-    with pytest.raises(ValueError, match="2 classes in the source"):
-        reliable_list(torch.ones(3), classes_in_source=torch.ones(2))
 
 
 def kept(sure, width, **options):
@@ -244,6 +342,31 @@ def test_filters_that_do_not_fit_are_refused():
         filter_labels(labels, torch.ones(1, 5, 2, dtype=torch.bool))
 
 
+def test_a_third_class_of_threshold_0_between_two_reliable_ones_is_no_label():
+    labels = torch.tensor([[[0, 2, 1]]], dtype=torch.uint8)
+    prediction = torch.tensor([[[0, 1]]], dtype=torch.uint8)
+    entropy = torch.zeros(1, 1, 2)
+    found = pseudo_labels(labels, prediction, entropy, np.array([0.5, 0.5, 0.0]))
+    assert found.tolist() == [[[0, IGNORE, 1]]]
+    found = pseudo_labels(labels, prediction, entropy, np.array([0.5, 0.5, 1.0]))
+    assert found.tolist() == [[[0, 2, 1]]]
+
+
+def test_the_filter_follows_both_of_its_settings():
+    labels = torch.zeros(1, 1, 5, dtype=torch.uint8)
+    prediction = torch.zeros(1, 1, 3, dtype=torch.uint8)
+    entropy = torch.tensor([[[math.nan, 1.0, 1.0]]])
+
+    def kept_labels(**rules):
+        found = pseudo_labels(labels, prediction, entropy, torch.tensor([0.5]), **rules)
+        return (found != IGNORE).flatten().tolist()
+
+    assert kept_labels() == [False] * 5
+    assert kept_labels(constant_entropy="nan") == [True, False, False, False, False]
+    both = kept_labels(constant_entropy="nan", reliability="bilinear")
+    assert both == [True, True, False, False, False]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -272,7 +395,7 @@ def test_the_released_programs_patches_are_reproduced(source):
     probabilities = torch.from_numpy(data["probabilities"])
     confidence = from_probabilities(probabilities)
     normalised = normalised_entropy(
-        confidence.entropy, confidence.prediction, 19, constant=math.nan
+        confidence.entropy, confidence.prediction, 19, constant_entropy="nan"
     )
     sure = reliable(confidence.prediction, normalised, data["thresholds"], nan_is_reliable=True)
 
@@ -295,7 +418,7 @@ def test_the_stored_patches_tell_the_released_program_from_ours():
     data = np.load(DATA / "official_selftraining_synthia.npz", allow_pickle=False)
     confidence = from_probabilities(torch.from_numpy(data["probabilities"]))
     normalised = normalised_entropy(
-        confidence.entropy, confidence.prediction, 19, constant=math.nan
+        confidence.entropy, confidence.prediction, 19, constant_entropy="nan"
     )
     top, left = int(data["patch_top"][0]), int(data["patch_left"][0])
     window = np.s_[:1, top : top + 16, left : left + 32]

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalewise.selftraining.selection import counts_to_take, rank_images, select_images
+from scalewise.selftraining.selection import (
+    counts_to_take,
+    images_to_process,
+    rank_images,
+    select_images,
+)
 
 DATA = Path(__file__).parent / "data"
 
@@ -163,3 +168,58 @@ def test_the_released_programs_selection_is_reproduced_in_order(source, missing)
     take = counts_to_take([len(r) for r in ranked], float(data["portion"]), 19, 0)
     selection = select_images(ranked, take, data["mean_probability"])
     assert selection.images.tolist() == data["selected"].tolist()
+
+
+PROCESSING = {"round_number": 2, "seed": 3, "resample": False, "extra_images": 0}
+
+
+def processed(selected, **changes):
+    return images_to_process(selected, **{**PROCESSING, **changes})
+
+
+def test_each_selected_image_is_used_once_in_its_order():
+    assert processed(["c", "a", "b"]) == [("c", 0), ("a", 0), ("b", 0)]
+
+
+def test_extra_images_go_on_from_the_start_as_further_occurrences():
+    assert processed(["c", "a"], extra_images=1) == [("c", 0), ("a", 0), ("c", 1)]
+    assert processed(["c"], extra_images=2) == [("c", 0), ("c", 1), ("c", 2)]
+
+
+def test_of_nothing_nothing_is_processed():
+    assert processed([], extra_images=1, resample=True) == []
+
+
+def test_the_first_round_is_not_resampled():
+    images = [f"image {k}" for k in range(50)]
+    assert processed(images, round_number=1, resample=True) == [(name, 0) for name in images]
+
+
+def test_resampling_leaves_about_a_third_out_and_counts_what_comes_again():
+    images = [f"image {k}" for k in range(2000)]
+    drawn = processed(images, resample=True)
+    assert len(drawn) == 2000
+    assert len(set(drawn)) == 2000  # an image that comes again has another occurrence
+    left_out = 1 - len({name for name, _ in drawn}) / 2000
+    assert left_out == pytest.approx(1 / np.e, abs=0.03)  # four standard deviations
+    for name in {name for name, _ in drawn}:
+        occurrences = [k for other, k in drawn if other == name]
+        assert occurrences == list(range(len(occurrences)))
+
+
+def test_what_is_drawn_follows_from_seed_and_round():
+    images = [f"image {k}" for k in range(40)]
+    drawn = processed(images, resample=True)
+    assert drawn == processed(images, resample=True)
+    assert drawn != processed(images, resample=True, seed=4)
+    assert drawn != processed(images, resample=True, round_number=3)
+    on_every_machine = [("b", 0), ("c", 0), ("b", 1), ("e", 0), ("f", 0), ("b", 2)]
+    assert processed(list("abcdef"), resample=True) == on_every_machine
+
+
+def test_an_extra_image_after_resampling_is_the_first_that_was_drawn():
+    images = [f"image {k}" for k in range(40)]
+    drawn = processed(images, resample=True)
+    more = processed(images, resample=True, extra_images=1)
+    assert more[:-1] == drawn
+    assert more[-1][0] == drawn[0][0]

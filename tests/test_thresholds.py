@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import scalewise
 from scalewise.selftraining.selection import counts_to_take, rank_images
-from scalewise.selftraining.thresholds import class_thresholds
+from scalewise.selftraining.thresholds import class_thresholds, count_kept
+from scalewise.taxonomy import IGNORE
 
 DATA = Path(__file__).parent / "data"
 
@@ -59,6 +60,11 @@ def test_pool_is_not_read_at_rank():
     assert thresholds([2, 1, 0], estimator="at_rank", pool=3) == thresholds([2, 1, 0])
 
 
+def test_without_thresholds_every_tau_is_infinite_and_no_image_decides():
+    previous = np.array([0.9, np.nan, 0.7])
+    assert thresholds([2, 1, 0], previous, estimator="none") == ([np.inf] * 3, [-1] * 3)
+
+
 def test_a_threshold_that_is_not_finite_is_an_error_that_names_its_class():
     entropy = ENTROPY.copy()
     entropy[0, 1] = np.nan
@@ -69,7 +75,7 @@ def test_a_threshold_that_is_not_finite_is_an_error_that_names_its_class():
 
 
 def test_arguments_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="known are at_rank, pooled"):
+    with pytest.raises(ValueError, match="known are at_rank, pooled, none"):
         thresholds([2, 1, 0], estimator="median")
     with pytest.raises(ValueError, match="pool"):
         thresholds([2, 1, 0], estimator="pooled", pool=-1)
@@ -128,8 +134,21 @@ def test_the_released_programs_thresholds_are_reproduced_with_their_nans(source,
     assert (tau[missing] == 1).all()
 
 
+def test_kept_pixels_are_those_below_the_threshold_and_padding_counts_nowhere():
+    predicted = np.array([[0, 0, 1, 1, 2, IGNORE]], np.uint8)
+    entropy = np.array([[0.25, 0.5, np.nan, 0.5, 0.0, 0.0]], np.float16)
+    tau = np.array([0.5, np.inf, 0.0, np.nan])
+    seen, kept = count_kept(predicted, entropy, tau, nan_is_reliable=False)
+    assert seen.tolist() == [2, 2, 1, 0]
+    assert kept.tolist() == [1, 1, 0, 0]
+    _, kept = count_kept(predicted, entropy, tau, nan_is_reliable=True)
+    assert kept.tolist() == [1, 2, 0, 0]
+    _, kept = count_kept(predicted, entropy, np.full(4, np.nan), nan_is_reliable=True)
+    assert kept.tolist() == [2, 2, 1, 0]
+
+
 def test_selection_and_thresholds_do_not_import_torch():
-    program = "import sys, scalewise.selftraining.thresholds; sys.exit('torch' in sys.modules)"
+    program = "import sys, scalewise.selftraining.ranking; sys.exit('torch' in sys.modules)"
     library = str(Path(scalewise.__file__).parents[1])
     subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": library}, check=True

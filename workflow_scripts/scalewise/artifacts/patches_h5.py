@@ -1,20 +1,26 @@
 """`patches.h5`: the crops of the selected images with what the network said of them.
 
-Datasets, n patches of crop size (h, w), training size (H, W):
+Datasets, n patches whose largest crop is (h, w) by side, training size (H, W):
 
     image_id  text (n,)             image that the crop was cut from
     position  int32 (n, 2)          top and left of the crop, in working-size pixels
+    size      int32 (n, 2)          height and width of the crop, at most (h, w)
     image     uint8 (n, h, w, 3)    the crop, RGB, at its own size (scaled up on reading)
     predicted uint8 (n, h, w)       class predicted at the original scale
     entropy   float16 (n, h, w)     its entropy, normalised per image and predicted class
     label     uint8 (n, H, W)       argmax of the probabilities scaled to (H, W), unfiltered
+
+A crop fills the upper left corner of its (h, w); outside of it `predicted` is 255 and `image` and
+`entropy` are 0. Padding compresses to almost nothing on disk, but writing and reading a patch pass
+over h * w pixels whatever its size: crops of scales 1 to 4 cost as much time and memory as if all
+of them were whole images.
 
 The thresholds are not applied here: they may change without a new pass of the network.
 Group `claim` holds the paper's claim measured on a sample (mean entropy in nats per class at the
 original scale and on the scaled-up crop, and how often both agree).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,26 +29,31 @@ import h5py
 import numpy as np
 
 from scalewise.artifacts.atomic import replacing
+from scalewise.taxonomy import IGNORE
 
-FORMAT = "scalewise patches 1"
+FORMAT = "scalewise patches 2"
 _FIELDS = {
     "position": np.int32,
+    "size": np.int32,
     "image": np.uint8,
     "predicted": np.uint8,
     "entropy": np.float16,
     "label": np.uint8,
 }
+# fields at the crop's own size -> what is outside of it
+_PADDING = {"image": 0, "predicted": IGNORE, "entropy": 0}
 
 
 @dataclass(frozen=True)
 class Patches:
-    """A batch of patches; arrays as the module says."""
+    """A batch of patches; arrays as the module says, but `image`, `predicted` and `entropy` are one
+    array for each patch, at its own size."""
 
     image_id: list[str]
     position: np.ndarray
-    image: np.ndarray
-    predicted: np.ndarray
-    entropy: np.ndarray
+    image: Sequence[np.ndarray]
+    predicted: Sequence[np.ndarray]
+    entropy: Sequence[np.ndarray]
     label: np.ndarray
 
 
@@ -53,6 +64,7 @@ class PatchWriter:
         (h, w), (height, width) = crop, size
         shapes = {
             "position": (2,),
+            "size": (2,),
             "image": (h, w, 3),
             "predicted": (h, w),
             "entropy": (h, w),
@@ -75,11 +87,29 @@ class PatchWriter:
         self._written = 0
 
     def append(self, batch: Patches) -> None:
+        """Write the next patches. Raises ValueError for a crop larger than the file's."""
         part = slice(self._written, self._written + len(batch.image_id))
         self._ids[part] = batch.image_id
-        for name, dataset in self._data.items():
-            dataset[part] = getattr(batch, name)
+        sizes = [predicted.shape for predicted in batch.predicted]
+        self._data["size"][part] = np.array(sizes, np.int32).reshape(-1, 2)
+        for name in ("position", "label"):
+            self._data[name][part] = getattr(batch, name)
+        for name in _PADDING:
+            self._data[name][part] = self._padded(name, getattr(batch, name), sizes)
         self._written = part.stop
+
+    def _padded(self, name: str, arrays: Sequence[np.ndarray], sizes: list) -> np.ndarray:
+        """The arrays of one field in the upper left corners of one array."""
+        shape = self._data[name].shape[1:]
+        padded = np.full((len(arrays), *shape), _PADDING[name], _FIELDS[name])
+        for target, array, (h, w) in zip(padded, arrays, sizes, strict=True):
+            if array.shape[:2] != (h, w) or h > shape[0] or w > shape[1]:
+                raise ValueError(
+                    f"{name} of a patch is {array.shape[:2]}; its prediction is {(h, w)} and the "
+                    f"largest crop {shape[:2]}"
+                )
+            target[:h, :w] = array
+        return padded
 
     def claim(self, columns: dict[str, np.ndarray]) -> None:
         """columns: one float64 (K,) array per measured quantity."""
@@ -91,7 +121,10 @@ class PatchWriter:
 def writing(
     path: str | Path, count: int, crop: tuple[int, int], size: tuple[int, int]
 ) -> Iterator[PatchWriter]:
-    """Open a new file for `count` patches; it appears under its name when the block ends well."""
+    """Open a new file for `count` patches; it appears under its name when the block ends well.
+
+    crop: the largest height and the largest width of the crops; size: the training size.
+    """
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         writer = PatchWriter(file, count, crop, size)
         yield writer
@@ -107,16 +140,25 @@ class PatchReader:
         if self._file.attrs.get("format") != FORMAT:
             raise ValueError(f"{path}: not a file of format '{FORMAT}'")
         self.image_id = list(self._file["image_id"].asstr()[:])
+        self._sizes = self._file["size"][:]
 
     def __len__(self) -> int:
         return len(self.image_id)
 
     @property
     def crop(self) -> tuple[int, int]:
+        """Height and width to which the crops are padded."""
         return self._file["image"].shape[1:3]
 
-    def read(self, part: slice | int, fields: tuple[str, ...]) -> dict[str, np.ndarray]:
+    def read(self, part: slice, fields: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """The fields of some patches, padded: where `predicted` is 255 there is no pixel."""
         return {name: self._file[name][part] for name in fields}
+
+    def patch(self, number: int, fields: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """The fields of one patch, at its own size."""
+        h, w = self._sizes[number]
+        whole = {name: self._file[name][number] for name in fields}
+        return {name: v[:h, :w] if name in _PADDING else v for name, v in whole.items()}
 
     def claim(self) -> dict[str, np.ndarray]:
         return {name: values[:] for name, values in self._file["claim"].items()}

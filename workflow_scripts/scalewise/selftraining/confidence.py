@@ -1,9 +1,13 @@
 """How sure the network is: entropy per pixel, and per image and class what the selection needs."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+# setting threshold.constant_entropy -> the normalised entropy where there is nothing to scale
+CONSTANT_ENTROPY = {"zero": 0.0, "nan": math.nan}
 
 
 class Confidence(NamedTuple):
@@ -59,7 +63,7 @@ def from_probabilities(probabilities: Tensor) -> Confidence:
 
 
 def normalised_entropy(
-    entropy: Tensor, prediction: Tensor, classes: int, *, constant: float = 0.0
+    entropy: Tensor, prediction: Tensor, classes: int, *, constant_entropy: str = "zero"
 ) -> Tensor:
     """Entropy scaled to [0, 1] within each image and predicted class (the method, step 3).
 
@@ -67,16 +71,20 @@ def normalised_entropy(
         entropy: (N, H, W) float.
         prediction: (N, H, W) integer, below `classes`.
         classes: number of classes K.
-        constant: the value where a class has the same entropy in all its pixels of an image, a
-            single pixel for instance. 0 by default; NaN is the released program's 0 / 0
+        constant_entropy: the value where a class has the same entropy in all its pixels of an
+            image, a single pixel for instance: "zero", or "nan", the released program's 0 / 0
             (docs/method.md row 3).
 
     Returns:
         (N, H, W) float32.
 
     Raises:
-        ValueError: shapes differ, or a prediction is not below `classes`.
+        ValueError: shapes differ, a prediction is not below `classes`, or another
+            `constant_entropy`.
     """
+    if constant_entropy not in CONSTANT_ENTROPY:
+        known = ", ".join(CONSTANT_ENTROPY)
+        raise ValueError(f"unknown constant entropy {constant_entropy!r}; known are {known}")
     bucket = _buckets(prediction, classes)
     _require_shape("entropy", entropy, prediction)
     values = entropy.float().flatten()
@@ -86,7 +94,7 @@ def normalised_entropy(
     span = (high - low)[bucket]
     scaled = (values - low[bucket]) / span
     # `== 0` and not `> 0` as the other branch: a NaN entropy must stay NaN, never become sure.
-    return scaled.masked_fill_(span == 0, constant).reshape(entropy.shape)
+    return scaled.masked_fill_(span == 0, CONSTANT_ENTROPY[constant_entropy]).reshape(entropy.shape)
 
 
 def class_statistics(

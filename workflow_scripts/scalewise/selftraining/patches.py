@@ -4,19 +4,53 @@ All scaling is bilinear on the grid where the corners of both images coincide (a
 output row i of H lies at i (h - 1) / (H - 1) between the h input rows.
 """
 
-from hashlib import blake2b
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from math import exp, isfinite, log
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalewise.selftraining.hashing import two_numbers
 from scalewise.taxonomy import IGNORE
 
 Size = tuple[int, int]  # height, width
+# one number; several in turn; or {"from": a, "to": b}, a range to draw from
+Scale = float | Sequence[float] | Mapping[str, float]
 
 UPSCALINGS = ("nearest", "bilinear")
+
+
+class Crop(NamedTuple):
+    """A part of an image, in working-size pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, maps: Tensor) -> Tensor:
+        """The part of maps (..., H, W)."""
+        top, left, height, width = self
+        return maps[..., top : top + height, left : left + width]
+
+
+class CutPatches(NamedTuple):
+    """n patches of one image, of any sizes (h, w).
+
+    Attributes:
+        image: uint8 (h, w, 3) each, at the crop's own size.
+        predicted: uint8 (h, w) each, the class predicted at the original scale.
+        entropy: float32 (h, w) each, its entropy, normalised in the whole image.
+        labels: uint8 (n, H, W), the labels scaled up, not yet filtered.
+    """
+
+    image: list[Tensor]
+    predicted: list[Tensor]
+    entropy: list[Tensor]
+    labels: Tensor
 
 
 def crop_size(image_size: Size, scale: float) -> Size:
@@ -33,8 +67,47 @@ def crop_size(image_size: Size, scale: float) -> Size:
     return max(round(height / scale), 1), max(round(width / scale), 1)
 
 
+def patch_scales(
+    scale: Scale, seed: int, round_number: int, image: str, numbers: Sequence[int]
+) -> list[float]:
+    """The scale of each crop of an image (the method, step 4).
+
+    Args:
+        scale: a number, for all crops; a list, of which crop k gets item k modulo its length; or
+            {"from": a, "to": b}: log-uniform between a and b (1 to 2 is as likely as 2 to 4),
+            drawn by hash of seed, round, image and the crop's number.
+        seed, round_number, image: as in `crop_positions`.
+        numbers: the crops' numbers.
+
+    Raises:
+        ValueError: an empty list, or a range that does not grow from a number above 0.
+    """
+    if isinstance(scale, Mapping):
+        low, high = scale["from"], scale["to"]
+        if not 0 < low <= high < float("inf"):
+            raise ValueError(f"scales from {low} to {high} are no range")
+        scales = []
+        for number in numbers:
+            share = two_numbers("scale", seed, round_number, number, image)[0] / 2**64
+            drawn = exp(log(low) + share * (log(high) - log(low)))
+            scales.append(min(max(drawn, low), high))  # rounding must not leave the range
+        return scales
+    if isinstance(scale, Sequence):
+        if not scale:
+            raise ValueError("there is no scale in the list of scales")
+        return [scale[number % len(scale)] for number in numbers]
+    return [scale for _ in numbers]
+
+
 def crop_positions(
-    seed: int, round_number: int, image: str, count: int, image_size: Size, crop_size: Size
+    seed: int,
+    round_number: int,
+    image: str,
+    count: int,
+    image_size: Size,
+    crop_size: Size,
+    *,
+    first: int = 0,
 ) -> np.ndarray:
     """Where to cut `count` random crops, uniformly over all positions (the method, step 4).
 
@@ -49,6 +122,7 @@ def crop_positions(
         count: number of crops; two of them may coincide.
         image_size: (H, W).
         crop_size: (h, w), at most (H, W).
+        first: number of the first crop.
 
     Returns:
         (count, 2) int64: top and left, from 0 to H - h and W - w, both included.
@@ -62,14 +136,84 @@ def crop_positions(
     if count < 0:
         raise ValueError(f"cannot cut {count} crops")
     positions = np.empty((count, 2), dtype=np.int64)
-    for number in range(count):
-        text = f"{seed}\n{round_number}\n{number}\n{image}"
-        digest = blake2b(text.encode(), digest_size=16).digest()
+    for k in range(count):
+        down, across = two_numbers(seed, round_number, first + k, image)
         # 64 bits against at most thousands of positions: the bias of the remainder is nil.
-        top = int.from_bytes(digest[:8], "big") % rows
-        left = int.from_bytes(digest[8:], "big") % columns
-        positions[number] = top, left
+        positions[k] = down % rows, across % columns
     return positions
+
+
+def image_crops(
+    seed: int,
+    round_number: int,
+    image: str,
+    count: int,
+    image_size: Size,
+    scale: Scale,
+    *,
+    occurrence: int = 0,
+) -> list[Crop]:
+    """The crops of one image, of the scales and at the places that their numbers give (step 4).
+
+    Args:
+        seed, round_number, image: as in `crop_positions`.
+        count: number of crops. Where each would be the whole image, one is enough, and given.
+        image_size: (H, W).
+        scale: as in `patch_scales`.
+        occurrence: how often the image came before in this round: the crops go on from those that
+            it got then.
+
+    Raises:
+        ValueError: as `patch_scales`, `crop_size` and `crop_positions`.
+    """
+    numbers = range(occurrence * count, (occurrence + 1) * count)
+    sizes = [
+        crop_size(image_size, s) for s in patch_scales(scale, seed, round_number, image, numbers)
+    ]
+    if all(size == tuple(image_size) for size in sizes):
+        numbers, sizes = numbers[:1], sizes[:1]
+    crops = []
+    for number, size in zip(numbers, sizes, strict=True):
+        ((top, left),) = crop_positions(
+            seed, round_number, image, 1, image_size, size, first=number
+        )
+        crops.append(Crop(int(top), int(left), *size))
+    return crops
+
+
+def cut_patches(
+    image: Tensor,
+    probabilities: Tensor,
+    prediction: Tensor,
+    normalised: Tensor,
+    crops: Sequence[Crop],
+    size: Size,
+) -> CutPatches:
+    """Cut an image and what the network says of it, and scale the labels up (step 4).
+
+    Args:
+        image: (H, W, 3) uint8.
+        probabilities: (K, H, W) float.
+        prediction: (H, W) uint8.
+        normalised: (H, W) float32, the normalised entropy.
+        crops: at least one.
+        size: the training size, to which the labels are scaled.
+
+    Raises:
+        ValueError: a crop that is not inside the image, or larger than the training size.
+    """
+    height, width = prediction.shape
+    for crop in crops:
+        inside = crop.top + crop.height <= height and crop.left + crop.width <= width
+        if min(crop) < 0 or min(crop.height, crop.width) < 1 or not inside:
+            raise ValueError(f"{crop} is not inside an image of {(height, width)}")
+    planes = image.permute(2, 0, 1)
+    return CutPatches(
+        [crop.of(planes).permute(1, 2, 0).contiguous() for crop in crops],
+        [crop.of(prediction) for crop in crops],
+        [crop.of(normalised) for crop in crops],
+        torch.cat([scaled_labels(crop.of(probabilities)[None], size) for crop in crops]),
+    )
 
 
 def scaled_labels(probabilities: Tensor, size: Size) -> Tensor:
@@ -153,21 +297,15 @@ def scale_images(images: Tensor, size: Size) -> Tensor:
 
 
 def reliable(
-    prediction: Tensor,
-    normalised: Tensor,
-    tau: Tensor,
-    *,
-    classes_in_source: Tensor | None = None,
-    nan_is_reliable: bool = False,
+    prediction: Tensor, normalised: Tensor, tau: Tensor, *, nan_is_reliable: bool = False
 ) -> Tensor:
     """Where a prediction is sure enough to teach: entropy below its class's threshold (step 4).
 
     Args:
         prediction: (N, h, w) integer, below K.
         normalised: (N, h, w) float, the normalised entropy.
-        tau: (K,) float, from `thresholds.class_thresholds`; compared in float32.
-        classes_in_source: (K,) bool; a class that the source lacks is never reliable. None trusts
-            every class, as the released program does (docs/method.md row 7).
+        tau: (K,) float, from `thresholds.class_thresholds`; compared in float32. Nothing is below
+            0, which is how a class that the source lacks is kept out.
         nan_is_reliable: count an undefined entropy or threshold as reliable, as the released
             program does (docs/method.md row 3).
 
@@ -183,15 +321,8 @@ def reliable(
             f" {tuple(normalised.shape)} differ"
         )
     tau = torch.as_tensor(tau, dtype=torch.float32, device=prediction.device)
-    index = prediction.long()
-    limit = tau[index]
-    below = ~(normalised >= limit) if nan_is_reliable else normalised < limit
-    if classes_in_source is not None:
-        in_source = torch.as_tensor(classes_in_source, dtype=torch.bool, device=prediction.device)
-        if in_source.shape != tau.shape:
-            raise ValueError(f"{len(in_source)} classes in the source, {len(tau)} thresholds")
-        below &= in_source[index]
-    return below
+    limit = tau[prediction.long()]
+    return ~(normalised >= limit) if nan_is_reliable else normalised < limit
 
 
 def filter_labels(labels: Tensor, reliable: Tensor, *, upscaling: str = "nearest") -> Tensor:
@@ -228,6 +359,38 @@ def filter_labels(labels: Tensor, reliable: Tensor, *, upscaling: str = "nearest
         share = F.interpolate(reliable[:, None].float(), large, mode="bilinear", align_corners=True)
         keep = share[:, 0] != 0
     return labels.masked_fill(~keep, IGNORE)
+
+
+def pseudo_labels(
+    labels: Tensor,
+    prediction: Tensor,
+    normalised: Tensor,
+    tau: Tensor,
+    *,
+    reliability: str = "nearest",
+    constant_entropy: str = "zero",
+) -> Tensor:
+    """The labels that may teach: the filter of step 4 as a whole.
+
+    Args:
+        labels: (N, H, W) uint8, from `scaled_labels`.
+        prediction, normalised, tau: as in `reliable`.
+        reliability: the `upscaling` of `filter_labels`.
+        constant_entropy: "nan" counts what is undefined as reliable (docs/method.md row 3).
+
+    Returns:
+        (N, H, W) uint8, 255 where there is none.
+
+    Raises:
+        ValueError: as `reliable` and `filter_labels`.
+    """
+    tau = torch.as_tensor(tau)
+    sure = reliable(prediction, normalised, tau, nan_is_reliable=constant_entropy == "nan")
+    labels = filter_labels(labels, sure, upscaling=reliability)
+    # between two reliable classes a third may win that the source lacks (its tau is 0)
+    never = torch.zeros(256, dtype=torch.bool)
+    never[: len(tau)] = tau <= 0
+    return labels.masked_fill(never.to(labels.device)[labels.long()], IGNORE)
 
 
 def _neighbours(small: int, large: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,9 +1,12 @@
 """Which target images are taken: for each class those in which the network is most confident."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from scalewise.selftraining.hashing import two_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,8 +15,10 @@ class Selection:
 
     Attributes:
         images: (M,) int64, indices of images, none twice.
-        classes: for each of them the classes for which it was taken, in class order.
-        score: (M,) float64, its mean probability for the first of these classes.
+        classes: for each of them the classes for which it was taken, in class order; where all
+            classes share one order, those for which it is ranked, which may be none.
+        score: (M,) float64, its mean probability for the first of these classes; where all classes
+            share one order, that of all its pixels.
     """
 
     images: np.ndarray
@@ -127,6 +132,90 @@ def select_images(
         classes=tuple(tuple(classes) for classes in taken_for.values()),
         score=np.asarray(mean_probability, dtype=np.float64)[images, first_class],
     )
+
+
+def image_scores(pixels: np.ndarray, mean_probability: np.ndarray) -> np.ndarray:
+    """(n,) float64: the mean highest probability over all pixels of each image.
+
+    Args:
+        pixels: (n, K) int, pixels predicted as each class.
+        mean_probability: (n, K) float, their mean highest probability; not read without pixels.
+
+    Raises:
+        ValueError: shapes differ, or an image without pixels.
+    """
+    pixels, mean_probability = np.asarray(pixels), np.asarray(mean_probability)
+    if pixels.ndim != 2 or mean_probability.shape != pixels.shape:
+        raise ValueError(
+            f"pixels {pixels.shape} and mean probability {mean_probability.shape} must both be"
+            " (images, classes)"
+        )
+    total = pixels.sum(axis=1, dtype=np.int64)
+    if (total == 0).any():
+        raise ValueError(f"image {np.flatnonzero(total == 0)[0]} has no pixels of any class")
+    sums = np.where(pixels > 0, pixels * mean_probability.astype(np.float64), 0)
+    return sums.sum(axis=1) / total
+
+
+def select_globally(
+    taken: np.ndarray, rankings: Sequence[np.ndarray], take: np.ndarray, score: np.ndarray
+) -> Selection:
+    """The selection where all classes share one order of the images, and the first are taken.
+
+    Args:
+        taken: (M,) int, the images taken, in that order.
+        rankings: for each class image indices, in that order.
+        take: (K,) int, how many of them are among those taken.
+        score: (n,) float, from `image_scores`.
+
+    Raises:
+        ValueError: `take` does not fit the rankings.
+    """
+    require_fit(rankings, take)
+    taken_for: dict[int, list[int]] = {int(image): [] for image in taken}
+    for index, (ranking, count) in enumerate(zip(rankings, take, strict=True)):
+        for image in ranking[:count]:
+            taken_for[int(image)].append(index)
+    images = np.array(list(taken_for), dtype=np.int64)
+    return Selection(
+        images=images,
+        classes=tuple(tuple(classes) for classes in taken_for.values()),
+        score=np.asarray(score, dtype=np.float64)[images],
+    )
+
+
+def images_to_process(
+    selected: Sequence[str], *, round_number: int, seed: int, resample: bool, extra_images: int
+) -> list[tuple[str, int]]:
+    """The images of which patches are cut, in order: by default each selected image once.
+
+    Args:
+        selected: ids of the selected images, in the order of the selection.
+        round_number: the round, from 1.
+        seed: the seed of the run.
+        resample: from the second round on draw as many images as are selected, with replacement,
+            instead of using each once (the released program, docs/method.md row 1). The draws are
+            hashes of seed and round.
+        extra_images: go on for so many images beyond the end of that list, from its start again
+            (1 in the released program, which reads a list that repeats; which image it meets
+            there is not known, so this choice is ours; docs/method.md row 2).
+
+    Returns:
+        (image, occurrence) pairs; the occurrence counts from 0 how often the image came before,
+        so that a repeated image can be given further crops and not the same ones again.
+    """
+    images = list(selected)
+    if resample and round_number > 1:
+        draws = (two_numbers("resample", seed, round_number, k)[0] for k in range(len(selected)))
+        images = [selected[draw % len(selected)] for draw in draws]
+    if images:
+        images = [images[k % len(images)] for k in range(len(images) + extra_images)]
+    seen: Counter[str] = Counter()
+    processed = []
+    for image in images:
+        processed.append((image, seen[image]))
+        seen[image] += 1
+    return processed
 
 
 def require_fit(rankings: Sequence[np.ndarray], take: np.ndarray) -> None:

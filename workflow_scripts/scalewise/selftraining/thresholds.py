@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from scalewise.selftraining.selection import require_fit
+from scalewise.taxonomy import IGNORE
 
-ESTIMATORS = ("at_rank", "pooled")
+ESTIMATORS = ("at_rank", "pooled", "none")
 
 
 def class_thresholds(
@@ -36,10 +37,11 @@ def class_thresholds(
         previous: (K,) float, the thresholds of the round before; None in the first.
         estimator: "at_rank", as above; or "pooled", the mean over the deciding image and the
             `pool` images before and after it in the ranking, as far as there are so many: one
-            image alone is a noisy measure (docs/method.md row 5).
+            image alone is a noisy measure (docs/method.md row 5); or "none", thresholds off: every
+            tau is infinite and no image decides.
         pool: images on each side, at least 0; read by "pooled" alone, where 0 is "at_rank".
         finite: refuse a threshold that is not finite. False is the released program's way, where
-            a NaN switches the filter off for its class (docs/method.md row 3).
+            a NaN switches the filter off for its class (docs/method.md row 3). Not read by "none".
 
     Returns:
         tau, (K,) float64, and the index of the deciding image, (K,) int64, -1 where there is none.
@@ -59,6 +61,8 @@ def class_thresholds(
     if previous is not None and np.shape(previous) != (classes,):
         raise ValueError(f"previous thresholds {np.shape(previous)} for {classes} classes")
 
+    if estimator == "none":
+        return np.full(classes, np.inf), np.full(classes, -1, dtype=np.int64)
     reach = pool if estimator == "pooled" else 0
     tau = np.ones(classes) if previous is None else np.array(previous, dtype=np.float64)
     image_index = np.full(classes, -1, dtype=np.int64)
@@ -73,3 +77,26 @@ def class_thresholds(
         broken = np.flatnonzero(~np.isfinite(tau)).tolist()
         raise ValueError(f"the thresholds of classes {broken} are not finite")
     return tau, image_index
+
+
+def count_kept(
+    predicted: np.ndarray, entropy: np.ndarray, tau: np.ndarray, *, nan_is_reliable: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count the pixels of each predicted class, and those of them that their threshold keeps.
+
+    Args:
+        predicted: uint8, any shape; `IGNORE` where there is no pixel (padding), which counts
+            nowhere.
+        entropy: float, the same shape, normalised.
+        tau: (K,) float, compared in float32.
+        nan_is_reliable: as in `patches.reliable`.
+
+    Returns:
+        Two (K,) int64 arrays: pixels seen, pixels kept.
+    """
+    real = predicted != IGNORE
+    predicted, entropy = predicted[real], entropy[real].astype(np.float32)
+    limit = np.asarray(tau, dtype=np.float32)[predicted]
+    kept = ~(entropy >= limit) if nan_is_reliable else entropy < limit
+    counts = (np.bincount(p, minlength=len(tau)) for p in (predicted, predicted[kept]))
+    return tuple(counts)

@@ -1,5 +1,7 @@
 """Loss functions: per pixel, in float32, over pixels that are not ignored."""
 
+import math
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -8,12 +10,13 @@ from scalewise.models.network import upsample
 from scalewise.taxonomy import IGNORE
 
 
-def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def pixel_cross_entropy(logits: Tensor, labels: Tensor, *, align_corners: bool = False) -> Tensor:
     """Cross-entropy of every pixel, 0 where it is ignored.
 
     logits (N, K, h, w) at the network's stride, labels uint8 (N, H, W); returns float32 (N, H, W).
+    align_corners: see `scalewise.models.network.upsample`.
     """
-    scaled = upsample(logits, labels.shape[1:])
+    scaled = upsample(logits, labels.shape[1:], align_corners=align_corners)
     # pixels as rows: with channels last this is no copy, and half the time of the four-axis form
     rows = scaled.permute(0, 2, 3, 1).reshape(-1, scaled.shape[1])
     losses = functional.cross_entropy(
@@ -22,27 +25,43 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return losses.view(labels.shape)
 
 
-def labelled_mean(losses: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the pixels that are not ignored; 0 where there are none (docs/method.md row 11).
+def labelled_mean(losses: Tensor, labels: Tensor, empty: str = "zero") -> Tensor:
+    """Mean over the pixels that are not ignored.
 
-    losses (N, H, W), 0 where ignored; labels uint8 (N, H, W).
+    losses (N, H, W), 0 where ignored; labels uint8 (N, H, W). empty: the mean where there are no
+    such pixels, "zero", or "nan" as a plain mean gives (the released program, docs/method.md row
+    11). Either way such a mean has no gradient, so that the other terms of a loss still teach.
     """
-    return losses.sum() / (labels != IGNORE).sum().clamp(min=1)
+    count = (labels != IGNORE).sum()
+    mean = losses.sum() / count.clamp(min=1)
+    return mean.masked_fill(count == 0, math.nan) if empty == "nan" else mean
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, *, align_corners: bool = False) -> Tensor:
     """Mean cross-entropy over the pixels that are not ignored; 0 where there are none."""
-    return labelled_mean(pixel_cross_entropy(logits, labels), labels)
+    return labelled_mean(pixel_cross_entropy(logits, labels, align_corners=align_corners), labels)
 
 
-def focal_term(losses: Tensor, labels: Tensor, beta: float, gamma: float) -> Tensor:
-    """beta * mean[CE (1 - exp(-CE)) ** gamma] (the method, step 5), per pixel.
+def focal_term(
+    losses: Tensor,
+    labels: Tensor,
+    beta: float,
+    gamma: float,
+    over: str = "pixels",
+    empty: str = "zero",
+) -> Tensor:
+    """beta * mean[CE (1 - exp(-CE)) ** gamma] (the method, step 5).
 
     exp(-CE) is the probability of the label, so that pixels the network is sure of weigh less.
-    losses: CE, float32 (N, H, W), 0 where ignored; labels uint8 (N, H, W).
+    losses: CE, float32 (N, H, W), 0 where ignored; labels uint8 (N, H, W). over: "pixels", as
+    above; or "mean", beta * m (1 - exp(-m)) ** gamma with m the mean of CE over the pixels of the
+    batch (the released program's DeepLab, docs/method.md row 9). empty: see `labelled_mean`.
     """
     if beta == 0:
         return torch.zeros((), device=losses.device)
+    if over == "mean":
+        losses = labelled_mean(losses, labels, empty)
     # clamped: at CE = 0 the power of a small gamma has no finite slope
     doubt = (1 - torch.exp(-losses)).clamp(min=1e-8)
-    return beta * labelled_mean(losses * doubt**gamma, labels)
+    term = losses * doubt**gamma
+    return beta * (term if over == "mean" else labelled_mean(term, labels, empty))

@@ -9,7 +9,7 @@ from torch import Tensor
 from scalewise.artifacts import patches_h5
 from scalewise.data.augmentation import augment
 from scalewise.data.cache import ArrayCache
-from scalewise.selftraining.patches import filter_labels, reliable, scale_images
+from scalewise.selftraining.patches import pseudo_labels, scale_images
 from scalewise.taxonomy import IGNORE
 from scalewise.training.randomness import batch_items, generator
 
@@ -23,13 +23,23 @@ class PatchBatches:
         seed: seed of the round.
         batch: patches per step.
         augmentation: see `scalewise.data.augmentation.augment`.
+        reliability, constant_entropy: see `scalewise.selftraining.patches.pseudo_labels`.
     """
 
-    def __init__(self, path: Path, tau: np.ndarray, seed: int, batch: int, augmentation: dict):
+    def __init__(
+        self,
+        path: Path,
+        tau: np.ndarray,
+        seed: int,
+        batch: int,
+        augmentation: dict,
+        *,
+        reliability: str = "nearest",
+        constant_entropy: str = "zero",
+    ):
         self._patches = patches_h5.PatchReader(path)
         self._tau = torch.from_numpy(tau)
-        self._never = np.zeros(256, bool)
-        self._never[: len(tau)] = tau <= 0
+        self._rules = {"reliability": reliability, "constant_entropy": constant_entropy}
         self._seed, self._batch, self._augmentation = seed, batch, augmentation
         self._cache = ArrayCache()
         self._without_label: set[int] = set()
@@ -41,16 +51,14 @@ class PatchBatches:
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The patch scaled up, uint8 (H, W, 3), and its label, uint8 (H, W), 255 = unreliable."""
-        part = slice(number, number + 1)
-        fields = self._patches.read(part, ("image", "predicted", "entropy", "label"))
-        arrays = {name: torch.from_numpy(values) for name, values in fields.items()}
-        keep = reliable(arrays["predicted"], arrays["entropy"], self._tau)
-        label = filter_labels(arrays["label"], keep)[0].numpy()
-        # between two reliable classes a third may win that the source lacks (its tau is 0)
-        label[self._never[label]] = IGNORE
+        fields = self._patches.patch(number, ("image", "predicted", "entropy", "label"))
+        patch = {name: torch.from_numpy(values)[None] for name, values in fields.items()}
+        label = pseudo_labels(
+            patch["label"], patch["predicted"], patch["entropy"], self._tau, **self._rules
+        )[0].numpy()
         if (label == IGNORE).all():
             self._without_label.add(number)
-        return scale_images(arrays["image"], label.shape)[0].numpy(), label
+        return scale_images(patch["image"], label.shape)[0].numpy(), label
 
     def make(self, step: int) -> tuple[Tensor, Tensor]:
         """Images uint8 (N, H, W, 3) and labels uint8 (N, H, W) of this step."""
