@@ -21,6 +21,28 @@ rule train_source:
         command("train_source", ON_DEVICE, SAVING)
 
 
+rule import_weights:
+    input:
+        inputs("import_weights"),
+    output:
+        outputs("import_weights"),
+    log:
+        log_of("import_weights"),
+    benchmark:
+        benchmark_of("import_weights")
+    conda:
+        "../envs/scalewise.yaml"
+    threads: 1
+    resources:
+        what=title("import_weights"),
+    params:
+        stage=description("import_weights"),
+    message:
+        "{resources.what}"
+    shell:
+        command("import_weights")
+
+
 rule reestimate_batchnorm:
     input:
         inputs("reestimate_batchnorm"),

@@ -193,6 +193,20 @@ def test_thresholds_read_back(tmp_path):
     assert read[0] == rows[0] and math.isnan(read[1].kept) and read[1].image == ""
 
 
+def test_infinite_and_undefined_thresholds_read_back(tmp_path):
+    rows = [
+        thresholds_csv.ThresholdRow("road", math.inf, "", 2, 5, 1.0),
+        thresholds_csv.ThresholdRow("sky", math.nan, "a", 0, 1, 0.5),
+    ]
+    thresholds_csv.write(tmp_path / "t.csv", rows)
+    assert (tmp_path / "t.csv").read_text().splitlines()[1:] == [
+        "road,inf,,2,5,1.0",
+        "sky,,a,0,1,0.5",
+    ]
+    read = thresholds_csv.read(tmp_path / "t.csv")
+    assert read[0] == rows[0] and math.isnan(read[1].tau) and read[1].image == "a"
+
+
 def test_confusion_iou_and_training_are_written_as_they_say(tmp_path):
     iou_csv.write_confusion(tmp_path / "c.csv", np.array([[3, 1], [0, 2]]), ["road", "sky"])
     assert (tmp_path / "c.csv").read_text() == "label,road,sky\nroad,3,1\nsky,0,2\n"
@@ -228,13 +242,56 @@ def test_patches_read_back_batch_after_batch(tmp_path):
         writer.claim({"entropy": np.array([0.1, np.nan])})
     reader = patches_h5.PatchReader(tmp_path / "p.h5")
     assert (len(reader), reader.crop, reader.image_id) == (3, (3, 4), ["ü0", "ü1", "ü0"])
+    assert reader.read(slice(0, 3), ("size",))["size"].tolist() == [[3, 4]] * 3
     read = reader.read(slice(0, 3), FIELDS)
     for name in FIELDS:
         wanted = np.concatenate([getattr(b, name) for b in batches])
         np.testing.assert_array_equal(read[name], wanted)
         assert read[name].dtype == wanted.dtype
-        np.testing.assert_array_equal(reader.read(2, (name,))[name], wanted[2])
+        np.testing.assert_array_equal(reader.patch(2, (name,))[name], wanted[2])
     np.testing.assert_array_equal(reader.claim()["entropy"], [0.1, np.nan])
+
+
+def sized_patches(sizes, rng):
+    def each(*channels):
+        return [rng.integers(1, 19, (*size, *channels), dtype=np.uint8) for size in sizes]
+
+    return patches_h5.Patches(
+        [f"image {k}" for k in range(len(sizes))],
+        np.zeros((len(sizes), 2), np.int32),
+        each(3),
+        each(),
+        [rng.random(size).astype(np.float16) + 1 for size in sizes],
+        rng.integers(0, 19, (len(sizes), 6, 8), dtype=np.uint8),
+    )
+
+
+def test_patches_of_several_sizes_read_back_at_their_own_size(tmp_path):
+    """The tallest and the widest crop need not be the same one."""
+    batch = sized_patches([(3, 2), (1, 5), (2, 2)], np.random.default_rng(0))
+    with patches_h5.writing(tmp_path / "p.h5", 3, (3, 5), (6, 8)) as writer:
+        writer.append(batch)
+    reader = patches_h5.PatchReader(tmp_path / "p.h5")
+    for number in range(3):
+        read = reader.patch(number, FIELDS)
+        for name in FIELDS:
+            np.testing.assert_array_equal(read[name], getattr(batch, name)[number])
+    padded = reader.read(slice(1, 3), ("size", "image", "predicted", "entropy"))
+    assert padded["size"].tolist() == [[1, 5], [2, 2]]
+    outside = padded["predicted"] == 255
+    assert outside.sum() == 2 * 15 - 5 - 4
+    assert not padded["image"][outside].any() and not padded["entropy"][outside].any()
+    assert (padded["entropy"][~outside] >= 1).all()
+
+
+@pytest.mark.parametrize("sizes", [[(4, 2)], [(3, 6)]])
+def test_a_crop_larger_than_the_file_says_is_refused(tmp_path, sizes):
+    batch = sized_patches(sizes, np.random.default_rng(0))
+    with (
+        pytest.raises(ValueError, match=r"largest crop \(3, 5\)"),
+        patches_h5.writing(tmp_path / "p.h5", 1, (3, 5), (6, 8)) as writer,
+    ):
+        writer.append(batch)
 
 
 @pytest.mark.parametrize("written", [0, 1, 3])
@@ -259,6 +316,7 @@ def test_no_patches_at_all_are_a_file_too(tmp_path):
 def test_a_file_of_another_format_is_no_file_of_patches(tmp_path):
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file["image_id"] = 1
+        file.attrs["format"] = "scalewise patches 1"
     with pytest.raises(ValueError, match=r"p\.h5: not a file of format"):
         patches_h5.PatchReader(tmp_path / "p.h5")
 

@@ -235,6 +235,8 @@ def test_no_number_takes_anything_else(wrong):
     keys = every_number()
     assert len(keys) > 50
     for path in keys:
+        if path == ("patches", "scale") and wrong == [1]:
+            continue  # several scales in turn
         changed = json.loads(json.dumps(resolved))
         node = changed
         for key in path[:-1]:
@@ -283,7 +285,8 @@ MISTAKES = {
         "set it outside of the rows"
     ),
     "patches: {zzz: 1}": (
-        "mine.yaml: patches.zzz: unknown key; valid keys: per_image, scale, claim_images"
+        "mine.yaml: patches.zzz: unknown key; "
+        "valid keys: per_image, scale, reliability, claim_images"
     ),
     # types
     "source_training: {steps: many}": (
@@ -364,7 +367,7 @@ MISTAKES = {
     # data
     "data: {source: {format: cityscape}}": (
         "mine.yaml: data.source.format: must be one of streets, cityscapes, camvid, folder, "
-        "not 'cityscape'"
+        "not 'cityscape'; did you mean 'cityscapes'?"
     ),
     "data: {source: {format: camvid}}": "mine.yaml: data.source.root: this key is missing",
     "data: {classes: kitti}": (

@@ -32,6 +32,7 @@ from scalewise.artifacts import (
     images_csv,
     iou_csv,
     labels_csv,
+    optimizer_file,
     patches_h5,
     scores_csv,
     selected_csv,
@@ -288,6 +289,11 @@ NETWORK = {
 }
 OPTIMIZER = {
     "name": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "momentum": 0.9, "beta2": 0.999,
+    "bias_rate": 1.0, "classifier_rate": 1.0,
+}  # fmt: skip
+POLY = {
+    "name": "poly", "power": 0.9, "horizon": None, "drop_every": 1000, "drop_factor": 0.1,
+    "warmup": 0,
 }  # fmt: skip
 PLAIN = {
     "flip": True, "scale": [1, 1], "brightness": 0, "contrast": 0, "saturation": 0,
@@ -298,6 +304,12 @@ RETRAINING = {
     "seed": 0,
     "round": 1,
     "label_ids": {"0": 0, "1": 1, "2": 2},
+    "source_size": list(SIZE),
+    "extra_images": 0,
+    "empty_patch": "zero",
+    "carry_optimizer": False,
+    "reliability": "nearest",
+    "constant_entropy": "zero",
     "per_image": 2,
     "epochs": 2,
     "source_batch": 2,
@@ -305,9 +317,9 @@ RETRAINING = {
     "target_weight": 1.0,
     "source_zoom": 0.0,
     "freeze_batchnorm": True,
-    "focal": {"beta": 0.1, "gamma": 3.0},
+    "focal": {"beta": 0.1, "gamma": 3.0, "over": "pixels"},
     "optimizer": OPTIMIZER,
-    "schedule": {"name": "poly", "power": 0.9},
+    "schedule": POLY,
     "augmentation": PLAIN,
     "target_augmentation": PLAIN,
 }
@@ -362,11 +374,15 @@ SOURCE = {"source_images": "images.csv", "source_labels": "labels.csv"}
 MODEL = {"model": "model.safetensors"}
 
 
+SCORING = {"classes": CLASSES, "constant_entropy": "zero"}
+
+
 class TestStages:
-    def patches(self, stage, folder: str = "patches", scale: float = 2) -> Job:
+    def patches(self, stage, folder: str = "patches", scale: float = 2, **changes) -> Job:
         settings = {
             "classes": CLASSES, "seed": 0, "round": 1, "per_image": 2, "scale": scale,
-            "claim_images": 2,
+            "claim_images": 2, "constant_entropy": "zero", "resample": False, "extra_images": 0,
+            **changes,
         }  # fmt: skip
         return stage(
             infer_patches.infer, folder, settings,
@@ -378,13 +394,13 @@ class TestStages:
     ):
         monkeypatch.setattr(reading, "read_label_ids", require_no_label)
         inputs = {**MODEL, "target_images": "images.csv"}
-        world(score_target.score, "scores", {"classes": CLASSES}, **inputs)
+        world(score_target.score, "scores", SCORING, **inputs)
         self.patches(world)
         world(reestimate_batchnorm.reestimate, "bn", {}, **inputs)
 
     def test_scores_count_every_pixel_of_every_image(self, world):
         inputs = {**MODEL, "target_images": "images.csv"}
-        world(score_target.score, "scores", {"classes": CLASSES}, **inputs)
+        world(score_target.score, "scores", SCORING, **inputs)
         scores = scores_csv.read("scores/scores.csv", CLASSES)
         assert scores.images == [f"i{k}" for k in range(10)]
         assert (scores.pixels.sum(1) == SIZE[0] * SIZE[1]).all()
@@ -406,6 +422,22 @@ class TestStages:
         assert content["label"].shape == (6, *SIZE)
         # two sampled images, two crops each
         assert reader.claim()["scaled_pixels"].sum() == 4 * SIZE[0] * SIZE[1]
+
+    def test_repeated_and_further_images_get_further_crops(self, world):
+        self.patches(world, "again", extra_images=1)
+        reader = patches_h5.PatchReader("again/patches.h5")
+        assert reader.image_id == ["i3", "i3", "i1", "i1", "i7", "i7", "i3", "i3"]
+        places = reader.read(slice(None), ("position",))["position"].tolist()
+        assert places[0:2] != places[6:8]
+        self.patches(world, "drawn", resample=True, round=2)
+        drawn = patches_h5.PatchReader("drawn/patches.h5").image_id
+        assert len(drawn) == 6 and set(drawn) <= {"i1", "i3", "i7"}
+
+    def test_patches_of_several_scales_are_cut_in_their_sizes(self, world):
+        self.patches(world, scale=[2, 4])
+        reader = patches_h5.PatchReader("patches/patches.h5")
+        sizes = [reader.patch(k, ("predicted",))["predicted"].shape for k in range(len(reader))]
+        assert sizes == [(8, 12), (4, 6)] * 3
 
     def test_a_crop_as_large_as_its_image_is_cut_once(self, world):
         self.patches(world, scale=1)
@@ -433,6 +465,63 @@ class TestStages:
         still = {k for k in before if torch.equal(before[k], after[k])}
         assert still == {k for k in before if "running_" in k or "num_batches" in k}
 
+    def retrained(
+        self, world, folder: str, changes: dict, tau: float = 0.9, **inputs
+    ) -> tuple[dict, dict]:
+        """Weights and the columns of training.csv after retraining with these changes."""
+        if not Path("patches").exists():
+            self.patches(world)
+        rows = [thresholds_csv.ThresholdRow(c, tau, "", 1, 1, 0.5) for c in CLASSES]
+        thresholds_csv.write("thresholds.csv", rows)
+        world(
+            retrain.retrain, folder, {**RETRAINING, **changes}, **{**MODEL, **inputs}, **SOURCE,
+            selected="selected.csv", patches="patches/patches.h5", thresholds="thresholds.csv",
+        )  # fmt: skip
+        columns = dict.fromkeys(("loss", "source", "patch", "focal"), float)
+        weights = store.load(f"{folder}/model.safetensors").network.state_dict()
+        return weights, table.read(f"{folder}/training.csv", columns)
+
+    def test_sources_of_another_size_are_passed_apart_with_the_same_losses(
+        self, world, monkeypatch
+    ):
+        together, one = self.retrained(world, "one", {})
+        # equal sizes, but told that they differ: two passes of the same images
+        with monkeypatch.context() as patched:
+            patched.setattr(retrain, "_fit", lambda *sizes: False)
+            apart, two = self.retrained(world, "two", {})
+        for name in one:
+            assert one[name] == pytest.approx(two[name], rel=1e-4)
+        for name, value in together.items():
+            assert torch.allclose(value.float(), apart[name].float(), atol=1e-4), name
+        _, columns = self.retrained(world, "larger", {"source_size": [32, 32]})
+        assert len(columns["loss"]) == 6
+        total = np.array(columns["source"]) + columns["patch"] + columns["focal"]
+        assert columns["loss"] == pytest.approx(total, rel=1e-5)
+
+    def test_moments_go_on_from_round_to_round_only_when_told(self, world):
+        alone, _ = self.retrained(world, "alone", {})
+        assert optimizer_file.read("alone/optimizer.safetensors") == {}
+        first, _ = self.retrained(world, "first", {"carry_optimizer": True})
+        assert all(torch.equal(alone[k], first[k]) for k in alone)
+        moments = optimizer_file.read("first/optimizer.safetensors")
+        assert {k.rpartition("/")[2] for k in moments} == {"exp_avg", "exp_avg_sq", "step"}
+        assert moments["classifier.bias/step"] == 6
+        second, _ = self.retrained(
+            world, "second", {"carry_optimizer": True, "round": 2},
+            optimizer="first/optimizer.safetensors",
+        )  # fmt: skip
+        fresh, _ = self.retrained(world, "fresh", {"carry_optimizer": True, "round": 2})
+        assert not torch.equal(second["classifier.bias"], fresh["classifier.bias"])
+        moments = optimizer_file.read("second/optimizer.safetensors")
+        assert moments["classifier.bias/step"] == 12
+
+    def test_a_patch_without_a_label_logs_nan_where_asked_and_teaches_the_same(self, world):
+        zero, told = self.retrained(world, "zero", {}, tau=0.0)
+        assert told["loss"] == told["source"]
+        nan, told = self.retrained(world, "nan", {"empty_patch": "nan"}, tau=0.0)
+        assert np.isnan(told["loss"]).all() and np.isfinite(told["source"]).all()
+        assert all(torch.equal(zero[k], nan[k]) for k in zero)
+
     def test_without_a_target_weight_no_patch_is_read(self, world, monkeypatch):
         monkeypatch.setattr(PatchBatches, "__init__", require_no_label)
         settings = {**RETRAINING, "target_weight": 0.0, "source_zoom": 0.5}
@@ -451,13 +540,16 @@ class TestStages:
         self, selected, epochs, per_image, batch, steps
     ):
         settings = {"epochs": epochs, "per_image": per_image, "target_batch": batch}
-        assert retrain.step_count(selected, settings) == steps
+        assert retrain.step_count(selected, {**settings, "extra_images": 0}) == steps
+        more = retrain.step_count(selected, {**settings, "extra_images": 7})
+        assert more == retrain.step_count(selected + 7, {**settings, "extra_images": 0})
 
     def test_training_twice_writes_the_same_bytes_and_another_seed_does_not(self, world):
         settings = {
-            "classes": CLASSES, "size": list(SIZE), "seed": 0, "label_ids": RETRAINING["label_ids"],
+            "classes": CLASSES, "size": list(SIZE), "source_size": list(SIZE), "seed": 0,
+            "freeze_batchnorm": False, "label_ids": RETRAINING["label_ids"],
             "network": NETWORK, "steps": 3, "batch": 2, "optimizer": OPTIMIZER,
-            "schedule": {"name": "constant"}, "augmentation": PLAIN,
+            "schedule": {**POLY, "name": "constant"}, "augmentation": PLAIN,
         }  # fmt: skip
         for folder, seed in (("one", 0), ("two", 0), ("three", 1)):
             world(train_source.train_source, folder, {**settings, "seed": seed}, **SOURCE)

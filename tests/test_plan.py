@@ -20,9 +20,8 @@ def make_plan(tmp_path, changes=None, code="c0", contents="d0", finished=lambda 
     path.write_text(yaml.safe_dump(changes or {}))
     project = config.load([DEFAULT_CONFIG, path])
     codes = code if callable(code) else lambda stage: code
-    return Plan(
-        project, codes, lambda layout, labels: DataFiles(contents, contents, "i", "l"), finished
-    )
+    files = DataFiles(contents, contents, "i", "l")
+    return Plan(project, codes, lambda layout, labels: files, lambda path: "w0", finished)
 
 
 def keys(plan, stage):

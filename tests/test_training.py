@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from scalewise.errors import UserError
 from scalewise.job import Job
 from scalewise.models.compact import Compact
-from scalewise.models.network import normalise
+from scalewise.models.network import Network, normalise
 from scalewise.training import loop
 from scalewise.training import state as state_module
 from scalewise.training.losses import cross_entropy
@@ -31,9 +31,19 @@ ADAMW = {
     "weight_decay": 1e-2,
     "momentum": 0.9,
     "beta2": 0.999,
+    "bias_rate": 1.0,
+    "classifier_rate": 1.0,
 }
 SGD = {**ADAMW, "name": "sgd", "learning_rate": 0.05}
-POLY = {"name": "poly", "power": 0.9}
+RATES = {**SGD, "bias_rate": 2.0, "classifier_rate": 10.0}
+POLY = {
+    "name": "poly",
+    "power": 0.9,
+    "horizon": None,
+    "drop_every": 1000,
+    "drop_factor": 0.1,
+    "warmup": 0,
+}
 PREPROCESSING = {"order": "rgb", "mean": [120.0, 120.0, 120.0], "scale": [60.0, 60.0, 60.0]}
 
 
@@ -84,7 +94,7 @@ def training(
     model = Compact(3, width=8, dropout=0.5).to(memory_format=torch.channels_last).train()
     made, result = [], {}
 
-    def loss_terms(batch):
+    def loss_parts(batch):
         step, images, labels = batch
         made.append(step)
         if step == crash_at:
@@ -95,9 +105,9 @@ def training(
             loss = loss * torch.nan
         if step == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return {"loss": loss, "twice": 2 * loss.detach()}
+        yield {"loss": loss, "twice": 2 * loss.detach()}
 
-    def finish(columns, rows):
+    def finish(columns, rows, optimizer):
         assert columns == ["learning_rate", "loss", "twice"]
         result["folder_at_finish"] = job.state_folder.exists()
         result["rows"] = rows.copy()
@@ -107,7 +117,7 @@ def training(
             job,
             model,
             make_batch,
-            loss_terms,
+            loss_parts,
             terms=["loss", "twice"],
             steps=steps,
             seed=SEED,
@@ -130,7 +140,7 @@ def require_equal(one, other) -> None:
 
 
 class TestResuming:
-    @pytest.mark.parametrize("optimizer", [ADAMW, SGD], ids=["adamw", "sgd"])
+    @pytest.mark.parametrize("optimizer", [ADAMW, SGD, RATES], ids=["adamw", "sgd", "rates"])
     @pytest.mark.parametrize("stop_at", [0, 4, STEPS - 1])
     def test_a_training_that_was_told_to_stop_ends_in_the_same_bits(self, optimizer, stop_at):
         whole = training(make_job(key="a" * 16), optimizer=optimizer)
@@ -217,7 +227,7 @@ class TestState:
     def test_it_stays_when_writing_the_results_fails(self):
         job = self.interrupted()
 
-        def fail(columns, rows):
+        def fail(columns, rows, optimizer):
             raise OSError("disk full")
 
         with pytest.raises(OSError, match="disk full"):
@@ -399,56 +409,169 @@ class TestRandomness:
         assert derived_seed(5, "dropout", 3) == derived_seed(5, "dropout", 3)
 
 
-class TestOptimization:
-    def test_the_rate_falls_by_the_power_of_what_is_left(self):
-        settings = {"learning_rate": 0.1}
-        rates = [learning_rate(settings, {"name": "poly", "power": 2}, k, 4) for k in range(4)]
-        assert rates == pytest.approx([0.1, 0.1 * 9 / 16, 0.1 / 4, 0.1 / 16])
-        poly = learning_rate(settings, POLY, 3, 4)
-        assert poly == pytest.approx(0.1 * 0.25**0.9) and poly > 0
+class Line(Network):
+    """y = body x + head: one weight and one bias each, all 1; the head is the classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+        for parameter in self.parameters():
+            torch.nn.init.ones_(parameter)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+    def classifier_parameters(self):
+        return list(self.head.parameters())
+
+
+def one_step(model: Network, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    optimizer.zero_grad()
+    model(torch.tensor([[3.0]])).sum().backward()
+    optimizer.step()
+    return {k: p.item() for k, p in model.named_parameters()}
+
+
+class TestSchedules:
+    SETTINGS = {"learning_rate": 0.1}
+
+    def rates(self, steps: int, **changes) -> list[float]:
+        schedule = {**POLY, **changes}
+        return [learning_rate(self.SETTINGS, schedule, k, steps) for k in range(steps)]
+
+    def test_poly_falls_by_the_power_of_what_is_left(self):
+        assert self.rates(4, power=2) == pytest.approx([0.1, 0.1 * 9 / 16, 0.1 / 4, 0.1 / 16])
+        assert self.rates(4)[3] == pytest.approx(0.1 * 0.25**0.9)
+
+    def test_poly_falls_over_its_horizon_however_many_steps_are_made(self):
+        assert self.rates(2, power=1, horizon=10) == pytest.approx([0.1, 0.09])
+        # the published source training: 120 000 steps of a fall over 250 000
+        last = learning_rate(self.SETTINGS, {**POLY, "horizon": 250_000}, 119_999, 120_000)
+        assert last == pytest.approx(0.1 * (130_001 / 250_000) ** 0.9)
+
+    def test_beyond_its_horizon_poly_stays_at_0(self):
+        assert self.rates(4, power=1, horizon=2) == pytest.approx([0.1, 0.05, 0, 0])
 
     def test_a_constant_rate_is_constant(self):
-        assert learning_rate({"learning_rate": 0.1}, {"name": "constant"}, 3, 4) == 0.1
+        assert self.rates(4, name="constant") == [0.1] * 4
 
+    def test_step_multiplies_by_its_factor_every_so_many_steps(self):
+        rates = self.rates(7, name="step", drop_every=3, drop_factor=0.5)
+        assert rates == pytest.approx([0.1] * 3 + [0.05] * 3 + [0.025])
+
+    @pytest.mark.parametrize(
+        "changes, expected",
+        [
+            ({"name": "constant"}, [0.025, 0.05, 0.075, 0.1, 0.1]),
+            ({"power": 1}, [0.025, 0.04, 0.045, 0.04, 0.02]),
+            (
+                {"name": "step", "drop_every": 2, "drop_factor": 0.5},
+                [0.025, 0.05, 0.0375, 0.05, 0.025],
+            ),
+        ],
+        ids=["constant", "poly", "step"],
+    )
+    def test_warm_up_leads_linearly_to_the_rate_of_any_schedule(self, changes, expected):
+        assert self.rates(5, warmup=4, **changes) == pytest.approx(expected)
+
+
+class TestOptimizers:
     @pytest.mark.parametrize(
         "name, kind",
         [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
     )
     def test_optimisers_have_the_settings_asked_for(self, name, kind):
-        model = torch.nn.Linear(2, 3)
         settings = {
+            **ADAMW,
             "name": name,
             "learning_rate": 0.3,
             "weight_decay": 0.02,
             "momentum": 0.8,
             "beta2": 0.7,
         }
-        optimizer = make_optimizer(model, settings)
+        optimizer = make_optimizer(Line(), settings)
         assert type(optimizer) is kind
         (group,) = optimizer.param_groups
-        assert (group["lr"], group["weight_decay"]) == (0.3, 0.02)
+        assert (group["lr"], group["weight_decay"], group["factor"]) == (0.3, 0.02, 1)
         if name == "sgd":
             assert group["momentum"] == 0.8
         else:
             assert group["betas"] == (0.8, 0.7)
-        assert len(group["params"]) == 2
+        assert len(group["params"]) == 4
 
     def test_frozen_parameters_are_left_out(self):
-        model = torch.nn.Linear(2, 3)
-        model.bias.requires_grad = False
+        model = Line()
+        model.body.bias.requires_grad = False
         (group,) = make_optimizer(model, ADAMW).param_groups
-        assert [p.shape for p in group["params"]] == [(3, 2)]
+        assert [id(p) for p in group["params"]] == [
+            id(p) for p in (model.body.weight, model.head.weight, model.head.bias)
+        ]
 
-    def test_one_step_of_sgd_by_hand(self):
-        model = torch.nn.Linear(1, 1, bias=False)
-        with torch.no_grad():
-            model.weight.fill_(2.0)
-        optimizer = make_optimizer(
-            model, {**SGD, "learning_rate": 0.1, "weight_decay": 0.5, "momentum": 0.9}
+    def test_two_steps_of_sgd_by_hand(self):
+        model = Line()
+        model.requires_grad_(False)
+        model.body.bias.requires_grad = True
+        settings = {**SGD, "learning_rate": 0.1, "weight_decay": 0.5, "momentum": 0.9}
+        optimizer = make_optimizer(model, settings)
+        # gradient 1 + 0.5 * 1 = 1.5: 1 - 0.15 = 0.85
+        assert one_step(model, optimizer)["body.bias"] == pytest.approx(0.85)
+        # 1 + 0.5 * 0.85 = 1.425, and 0.9 * 1.5: 0.85 - 0.2775
+        assert one_step(model, optimizer)["body.bias"] == pytest.approx(0.5725)
+
+    def test_the_factors_of_biases_and_of_the_classifier_multiply(self):
+        model = Line()
+        settings = {**RATES, "learning_rate": 0.01, "weight_decay": 0.0}
+        optimizer = make_optimizer(model, settings)
+        assert [(g["factor"], g["lr"]) for g in optimizer.param_groups] == [
+            (1, pytest.approx(0.01)),
+            (2, pytest.approx(0.02)),
+            (10, pytest.approx(0.1)),
+            (20, pytest.approx(0.2)),
+        ]
+        # x = 3, body 1 * 3 + 1 = 4: gradients 3 and 1 of the body, 4 and 1 of the head
+        assert one_step(model, optimizer) == pytest.approx(
+            {
+                "body.weight": 1 - 0.01 * 3,
+                "body.bias": 1 - 0.02,
+                "head.weight": 1 - 0.1 * 4,
+                "head.bias": 1 - 0.2,
+            }
         )
-        for _ in range(2):
-            optimizer.zero_grad()
-            model(torch.ones(1, 1)).sum().backward()
-            optimizer.step()
-        # gradient 1 + 0.5 * 2 = 2: 2 - 0.2 = 1.8; then 1 + 0.9 = 1.9 and 0.9 * 2: 1.8 - 0.37
-        assert model.weight.item() == pytest.approx(1.43)
+
+    def test_weight_decay_pulls_at_everything_that_is_trained_at_its_own_rate(self):
+        model = Line()
+        settings = {**RATES, "learning_rate": 0.01, "weight_decay": 0.5}
+        after = one_step(model, make_optimizer(model, settings))
+        assert after["body.weight"] == pytest.approx(1 - 0.01 * 3.5)
+        assert after["head.bias"] == pytest.approx(1 - 0.2 * 1.5)
+
+    @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+    def test_a_factor_for_all_is_the_rate_times_that_factor(self, name):
+        settings = {**ADAMW, "name": name, "learning_rate": 0.01}
+        one, other = Line(), Line()
+        optimizer = make_optimizer(other, {**settings, "bias_rate": 4.0, "classifier_rate": 1.0})
+        weights = one_step(one, make_optimizer(one, settings))
+        factored = one_step(other, optimizer)
+        biases = one_step(
+            faster := Line(), make_optimizer(faster, {**settings, "learning_rate": 0.04})
+        )
+        for key, value in factored.items():
+            assert value == (biases if key.endswith("bias") else weights)[key]
+
+    def test_the_loop_gives_every_group_its_share_of_the_rate(self, monkeypatch):
+        seen = []
+
+        def watched(model, settings):
+            optimizer = make_optimizer(model, settings)
+            optimizer.register_step_pre_hook(
+                lambda o, *_: seen.append({g["factor"]: g["lr"] for g in o.param_groups})
+            )
+            return optimizer
+
+        monkeypatch.setattr(loop, "make_optimizer", watched)
+        with pytest.raises(KeyboardInterrupt):
+            training(make_job(), optimizer=RATES, stop_at=1)
+        rows = training(make_job(), optimizer=RATES)["rows"]
+        assert len(seen) == STEPS
+        for row, rates in zip(rows, seen, strict=True):
+            assert rates == pytest.approx({f: row[0] * f for f in (1, 2, 10, 20)})

@@ -8,58 +8,59 @@ import logging
 
 import numpy as np
 
-from scalewise.artifacts import labels_csv, patches_h5, scores_csv, thresholds_csv
+from scalewise.artifacts import patches_h5, thresholds_csv
+from scalewise.errors import UserError
 from scalewise.job import Job, run
-from scalewise.selftraining.ranking import rank_and_count, source_classes
-from scalewise.selftraining.thresholds import class_thresholds
+from scalewise.selftraining.ranking import read_ranking
+from scalewise.selftraining.thresholds import count_kept
 
 log = logging.getLogger(__name__)
 BLOCK = 64
 
 
-def kept_share(patches: patches_h5.PatchReader, tau: np.ndarray) -> np.ndarray:
-    """float64 (K,): share of the patches' pixels of each predicted class with entropy below tau."""
+def kept_share(
+    patches: patches_h5.PatchReader, tau: np.ndarray, *, nan_is_reliable: bool
+) -> np.ndarray:
+    """float64 (K,): share of the patches' pixels of each predicted class that tau keeps."""
     seen, kept = np.zeros(len(tau)), np.zeros(len(tau))
-    limit = tau.astype(np.float32)
     for first in range(0, len(patches), BLOCK):
         block = patches.read(slice(first, first + BLOCK), ("predicted", "entropy"))
-        predicted = block["predicted"].ravel()
-        below = block["entropy"].astype(np.float32).ravel() < limit[predicted]
-        seen += np.bincount(predicted, minlength=len(tau))
-        kept += np.bincount(predicted[below], minlength=len(tau))
+        counts = count_kept(**block, tau=tau, nan_is_reliable=nan_is_reliable)
+        seen += counts[0]
+        kept += counts[1]
     with np.errstate(invalid="ignore"):
         return kept / seen
 
 
 def compute(job: Job) -> None:
     classes = job.settings["classes"]
-    scores = scores_csv.read(job.input("scores"), classes)
-    labels = labels_csv.read(job.input("source_labels"), classes)
-    in_source = source_classes([row.pixels for row in labels], len(classes))
-    rankings, take = rank_and_count(scores.pixels, scores.mean_probability, in_source, job.settings)
+    settings = job.settings
+    ranking = read_ranking(job.input("scores"), job.input("source_labels"), classes, settings)
     previous = None
     if job.has_input("previous"):
         previous = np.array([row.tau for row in thresholds_csv.read(job.input("previous"))])
-    tau, image = class_thresholds(
-        rankings,
-        take,
-        scores.mean_entropy,
-        previous,
-        estimator=job.settings["estimator"],
-        pool=job.settings["pool"],
-    )
-    unranked = [name for name, i in zip(classes, image, strict=True) if i < 0]
+    tau, image = ranking.thresholds(previous, settings)
+    unranked = [name for name, r in zip(classes, ranking.rankings, strict=True) if len(r) == 0]
     if unranked:
         log.info("ranked in no image, tau stays as it was: %s", ", ".join(unranked))
-    tau = np.where(in_source, tau, 0.0)  # a class that the source lacks is never a pseudo-label
-    kept = kept_share(patches_h5.PatchReader(job.input("patches")), tau)
+    kept = kept_share(
+        patches_h5.PatchReader(job.input("patches")),
+        tau,
+        nan_is_reliable=settings["constant_entropy"] == "nan",
+    )
+    if not np.nansum(kept):
+        raise UserError(
+            "no pixel of any patch is reliable: each is at or above the threshold of its class. "
+            "Raise selection.min_pixels (the entropy of a few pixels can make a threshold of 0), "
+            "or set threshold.estimator to pooled or none"
+        )
     rows = [
         thresholds_csv.ThresholdRow(
             name,
             float(tau[c]),
-            scores.images[image[c]] if image[c] >= 0 else "",
-            int(take[c]),
-            len(rankings[c]),
+            ranking.scores.images[image[c]] if image[c] >= 0 else "",
+            int(ranking.take[c]),
+            len(ranking.rankings[c]),
             float(kept[c]),
         )
         for c, name in enumerate(classes)

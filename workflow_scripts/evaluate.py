@@ -43,7 +43,9 @@ def evaluate(job: Job) -> None:
             output = logits(model, images, device)
             for i, number in enumerate(numbers):
                 label = validation.own_label(number)
-                scaled = upsample(output[i : i + 1], label.shape)[0]
+                scaled = upsample(
+                    output[i : i + 1], label.shape, align_corners=model.network.align_corners
+                )[0]
                 prediction = scaled.argmax(0).to("cpu").numpy().astype(np.uint8)
                 matrix += confusion_matrix(label, prediction, classes)
                 if number in shown:

@@ -10,14 +10,14 @@ import torch
 
 from scalewise.artifacts import patches_h5, selected_csv
 from scalewise.data.dataset import DataSet
-from scalewise.inference import batches, logits
+from scalewise.inference import batches, full_logits
 from scalewise.job import Job, run
 from scalewise.models import store
-from scalewise.models.network import upsample
 from scalewise.runtime import prepared
 from scalewise.selftraining.claim import ClaimCounter
 from scalewise.selftraining.confidence import normalised_entropy, pixel_confidence
-from scalewise.selftraining.patches import crop_positions, crop_size, scale_images, scaled_labels
+from scalewise.selftraining.patches import cut_patches, image_crops, scale_images
+from scalewise.selftraining.selection import images_to_process
 
 
 def infer(job: Job) -> None:
@@ -25,61 +25,69 @@ def infer(job: Job) -> None:
     model = store.load(job.input("model"))
     classes = len(model.classes)
     size = model.size
-    selected = selected_csv.read(job.input("selected"))
     target = DataSet(job.locations["target"], job.input("target_images"), size)
-    crop = crop_size(size, s["scale"])
-    # a crop as large as the image is the same each time: once is enough
-    per_image = 1 if crop == size else s["per_image"]
-    numbers = [target.position[row.image] for row in selected]
-    sample = set(_spread(numbers, s["claim_images"]))
+    used = images_to_process(
+        [row.image for row in selected_csv.read(job.input("selected"))],
+        round_number=s["round"],
+        seed=s["seed"],
+        resample=s["resample"],
+        extra_images=s["extra_images"],
+    )
+    crops = [
+        image_crops(s["seed"], s["round"], name, s["per_image"], size, s["scale"], occurrence=k)
+        for name, k in used
+    ]
+    largest = [max(getattr(c, side) for cs in crops for c in cs) for side in ("height", "width")]
+    sample = _spread(len(used), s["claim_images"])
     claim = ClaimCounter(classes)
-    job.progress.start(len(numbers), "image")
+    job.progress.start(len(used), "image")
+    done = 0
     with (
         prepared(job) as device,
         patches_h5.writing(
-            job.output("patches.h5"), len(numbers) * per_image, crop, size
+            job.output("patches.h5"), sum(map(len, crops)), tuple(largest), size
         ) as writer,
     ):
         model.network.to(device, memory_format=torch.channels_last).eval()
-        for part, images in batches(target.image, numbers):
-            sure = pixel_confidence(upsample(logits(model, images, device), size))
-            normalised = normalised_entropy(sure.entropy, sure.prediction, classes)
-            for i, number in enumerate(part):
-                name = target.ids[number]
-                positions = crop_positions(s["seed"], s["round"], name, per_image, size, crop)
-
-                def cut(maps: torch.Tensor, at=positions) -> torch.Tensor:
-                    """The crops of maps (..., H, W), stacked: (n, ..., h, w)."""
-                    return torch.stack(
-                        [maps[..., top : top + crop[0], left : left + crop[1]] for top, left in at]
-                    )
-
-                crops = cut(images[i].permute(2, 0, 1)).permute(0, 2, 3, 1)
-                labels = scaled_labels(cut(sure.probabilities[i]), size)
-                predicted = cut(sure.prediction[i])
+        for part, images in batches(target.image, [target.position[name] for name, _ in used]):
+            sure = pixel_confidence(full_logits(model, images, device))
+            normalised = normalised_entropy(
+                sure.entropy, sure.prediction, classes, constant_entropy=s["constant_entropy"]
+            )
+            for i in range(len(part)):
+                cut = cut_patches(
+                    images[i],
+                    sure.probabilities[i],
+                    sure.prediction[i],
+                    normalised[i],
+                    crops[done],
+                    size,
+                )
+                positions = [(crop.top, crop.left) for crop in crops[done]]
                 writer.append(
                     patches_h5.Patches(
-                        [name] * len(positions),
-                        positions,
-                        crops.numpy(),
-                        predicted.cpu().numpy(),
-                        cut(normalised[i]).cpu().numpy().astype(np.float16),
-                        labels.cpu().numpy(),
+                        [used[done][0]] * len(positions),
+                        np.array(positions),
+                        [t.numpy() for t in cut.image],
+                        [t.cpu().numpy() for t in cut.predicted],
+                        [t.cpu().numpy() for t in cut.entropy],
+                        cut.labels.cpu().numpy(),
                     )
                 )
-                if number in sample:
-                    scaled = scale_images(crops.contiguous(), size)
-                    again = pixel_confidence(upsample(logits(model, scaled, device), size))
-                    claim.add(predicted, cut(sure.entropy[i]), labels, again)
+                if done in sample:
+                    for k, crop in enumerate(crops[done]):
+                        scaled = scale_images(cut.image[k][None], size)
+                        again = pixel_confidence(full_logits(model, scaled, device))
+                        before = crop.of(sure.entropy[i])[None]
+                        claim.add(cut.predicted[k][None], before, cut.labels[k][None], again)
+                done += 1
             job.progress.advance(len(part))
         writer.claim(claim.columns())
 
 
-def _spread(numbers: list[int], count: int) -> list[int]:
-    """`count` of the numbers, evenly spread over the list."""
-    if count >= len(numbers):
-        return numbers
-    return [numbers[i * len(numbers) // count] for i in range(count)]
+def _spread(length: int, count: int) -> set[int]:
+    """`count` of the numbers below `length`, evenly spread."""
+    return {i * length // count for i in range(count)} if count < length else set(range(length))
 
 
 if __name__ == "__main__":

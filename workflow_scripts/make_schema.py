@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from scalewise.artifacts.atomic import write_text
-from scalewise.config import ProjectSettings
+from scalewise.config import ExperimentSettings, ProjectSettings
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.json"
 # entries of lists: these are never merged, so all of their keys are needed
@@ -22,18 +22,18 @@ def schema() -> dict:
     row = sections["ExperimentRow"]
     row["additionalProperties"] = False
     for name, content in whole["properties"].items():
-        reference = content.get("$ref", "").rpartition("/")[2]
-        if reference and reference not in ("ReportSettings", "ResourceSettings"):
-            row["properties"][name] = {"$ref": content["$ref"]}
+        if name in ExperimentSettings.model_fields:
+            row["properties"][name] = content
     # a file may hold any part of the settings: what it leaves out comes from config.yaml
     del whole["required"]
     for name, section in sections.items():
         if name not in WHOLE:
             section.pop("required", None)
-    for name in ("source", "target", "validation"):
-        choice = sections["DataSettings"]["properties"][name]
-        del choice["discriminator"]
-        choice["anyOf"] = choice.pop("oneOf")
+    # what tells one alternative from the others may stand in another file
+    for section in (whole, *sections.values()):
+        for choice in section["properties"].values():
+            if choice.pop("discriminator", None):
+                choice["anyOf"] = choice.pop("oneOf")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **whole,

@@ -9,10 +9,9 @@ import torch
 
 from scalewise.artifacts import scores_csv
 from scalewise.data.dataset import DataSet
-from scalewise.inference import batches, logits
+from scalewise.inference import batches, full_logits
 from scalewise.job import Job, run
 from scalewise.models import store
-from scalewise.models.network import upsample
 from scalewise.runtime import prepared
 from scalewise.selftraining.confidence import (
     class_statistics,
@@ -30,8 +29,13 @@ def score(job: Job) -> None:
     with prepared(job) as device:
         model.network.to(device, memory_format=torch.channels_last).eval()
         for numbers, images in batches(target.image, range(len(target))):
-            sure = pixel_confidence(upsample(logits(model, images, device), model.size))
-            normalised = normalised_entropy(sure.entropy, sure.prediction, classes)
+            sure = pixel_confidence(full_logits(model, images, device))
+            normalised = normalised_entropy(
+                sure.entropy,
+                sure.prediction,
+                classes,
+                constant_entropy=job.settings["constant_entropy"],
+            )
             results.append(class_statistics(sure.prediction, sure.maximum, normalised, classes))
             job.progress.advance(len(numbers))
     pixels, probability, entropy = (

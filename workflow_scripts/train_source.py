@@ -1,4 +1,4 @@
-"""train_source: train the network on the labelled source images.
+"""train_source: train the network on the labelled source images, from drawn or pre-trained weights.
 
 Writes `model.safetensors` and `training.csv`. A step is a function of the seed and its number: a
 run that was stopped goes on from its last state and ends in the same bits.
@@ -9,8 +9,8 @@ import torch
 from scalewise.artifacts import training_csv
 from scalewise.data.dataset import DataSet
 from scalewise.job import Job, run
-from scalewise.models import store
-from scalewise.models.network import normalise
+from scalewise.models import store, weights
+from scalewise.models.network import freeze_batchnorm, normalise
 from scalewise.runtime import prepared
 from scalewise.training.loop import train
 from scalewise.training.losses import cross_entropy
@@ -23,25 +23,34 @@ def train_source(job: Job) -> None:
     source = DataSet(
         job.locations["source"],
         job.input("source_images"),
-        tuple(s["size"]),
+        tuple(s["source_size"]),
         job.input("source_labels"),
         s["label_ids"],
     )
     batches = SourceBatches(source, s["seed"], s["batch"], s["augmentation"])
     with prepared(job) as device:
         torch.manual_seed(derived_seed(s["seed"], "weights"))
-        model = store.build(s["network"], len(s["classes"])).to(
-            device, memory_format=torch.channels_last
-        )
-        model.train()
+        model = store.build(s["network"], len(s["classes"]))
+        if "weights" in job.locations:
+            weights.load_file(
+                model,
+                s["network"],
+                s["classes"],
+                job.locations["weights"],
+                s["weights"],
+                pretrained=True,
+            )
+        model.to(device, memory_format=torch.channels_last).train()
+        if s["freeze_batchnorm"]:
+            freeze_batchnorm(model)
 
-        def loss_terms(batch):
+        def loss_parts(batch):
             images, labels = (t.to(device) for t in batch)
             x = normalise(images, s["network"]["preprocessing"])
             logits = model(x.contiguous(memory_format=torch.channels_last))
-            return {"loss": cross_entropy(logits, labels)}
+            yield {"loss": cross_entropy(logits, labels, align_corners=model.align_corners)}
 
-        def finish(columns, rows):
+        def finish(columns, rows, optimizer):
             store.save(
                 job.output("model.safetensors"), model, s["network"], s["classes"], s["size"]
             )
@@ -51,7 +60,7 @@ def train_source(job: Job) -> None:
             job,
             model,
             batches.make,
-            loss_terms,
+            loss_parts,
             terms=["loss"],
             steps=s["steps"],
             seed=s["seed"],

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalewise.models.network import normalise
+from scalewise.models.network import normalise, upsample
 from scalewise.models.store import LoadedModel
 
 BATCH = 8
@@ -39,3 +39,10 @@ def logits(model: LoadedModel, images: Tensor, device: torch.device) -> Tensor:
     """uint8 (N, H, W, 3) -> logits (N, K, h, w) at the network's own stride, on the device."""
     x = normalise(images.to(device), model.preprocessing)
     return model.network(x.contiguous(memory_format=torch.channels_last))
+
+
+@torch.inference_mode()
+def full_logits(model: LoadedModel, images: Tensor, device: torch.device) -> Tensor:
+    """As `logits`, scaled up to the working size: float32 (N, K, H, W)."""
+    own = logits(model, images, device)
+    return upsample(own, model.size, align_corners=model.network.align_corners)

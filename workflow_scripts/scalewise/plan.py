@@ -26,12 +26,13 @@ OUTPUTS = {
     "scan_labels": ("labels.csv", "problems.csv"),
     "check_data": ("verdict.txt",),
     "train_source": ("model.safetensors", "training.csv"),
+    "import_weights": ("model.safetensors", "weights.csv"),
     "reestimate_batchnorm": ("model.safetensors",),
     "score_target": ("scores.csv",),
     "select_images": ("selected.csv",),
     "infer_patches": ("patches.h5",),
     "compute_thresholds": ("thresholds.csv",),
-    "retrain": ("model.safetensors", "training.csv"),
+    "retrain": ("model.safetensors", "training.csv", "optimizer.safetensors"),
     "evaluate": ("confusion.csv", "iou.csv", "pictures.h5", "pictures.png"),
     "report": ("index.html", "per_class_iou.csv", "summary.csv", "summary.txt"),
 }
@@ -45,6 +46,8 @@ NETWORK_STAGES = frozenset(
         "evaluate",
     }
 )
+# settings of retraining that say nothing where no patch is read
+_FOR_PATCHES = frozenset({"focal", "empty_patch", "target_augmentation"})
 PINNABLE = frozenset(OUTPUTS) - {"report", "check_data"}
 
 
@@ -58,6 +61,11 @@ def digest(content: object) -> str:
     """Key of plain JSON content: the first 16 hexadecimal digits of its SHA-256."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def source_size(data: configuration.DataSettings) -> list[int]:
+    """Working height and width of the source images in training."""
+    return list(data.source_size or data.size)
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,7 @@ class Plan:
         project: Project,
         code: Callable[[str], str],
         files: Callable[[configuration.Layout, bool], DataFiles],
+        weights: Callable[[Path], str],
         finished: Callable[[str, str], str | None] = lambda stage, identity: None,
     ):
         """
@@ -187,6 +196,7 @@ class Plan:
             project: checked settings.
             code: stage name -> digest of its code.
             files: layout, labels wanted -> digests of its content.
+            weights: file of weights -> digest of its content.
             finished: stage name, identity -> key of a finished result, for pinned stages.
 
         Raises: ConfigError when `code:` names no stage.
@@ -194,7 +204,8 @@ class Plan:
         self.project = project
         self.stages: dict[tuple[str, str], Stage] = {}
         self.rounds: list[Round] = []
-        self._code, self._files, self._finished = code, files, finished
+        self._code, self._files, self._weights = code, files, weights
+        self._finished = finished
         self._pinned = project.settings.code
         for name in self._pinned:
             if name not in PINNABLE:
@@ -318,7 +329,6 @@ class Plan:
         target = self._set(data, "target", labels=False)
         validation = self._set(data, "validation", labels=True)
         classes = list(self._classes.names)
-        size = list(data.size)
 
         def labelled(prefix: str, files: dict[str, Source]) -> dict:
             return {f"{prefix}_{role}": file for role, file in files.items()}
@@ -341,26 +351,13 @@ class Plan:
                 user=(name, seed, number),
             )
 
-        trained = self._add(
-            "train_source",
-            f"training on the source, {s.source_training.steps} steps",
-            {
-                "classes": classes,
-                "size": size,
-                "seed": seed,
-                "label_ids": decoding(source),
-                "network": s.network.model_dump(mode="json"),
-                **s.source_training.model_dump(mode="json"),
-            },
-            labelled("source", source),
-            locations=self._roots(source=source),
-            user=(name, seed, None),
-        )
-        model = Source(trained, "model.safetensors")
+        begun = self._begin(s, seed, source, user=(name, seed, None))
+        model = Source(begun, "model.safetensors")
         self.rounds.append(
-            Round(name, seed, 0, {"train_source": trained, "evaluate": evaluate(model, 0)})
+            Round(name, seed, 0, {begun.name: begun, "evaluate": evaluate(model, 0)})
         )
         thresholds: Source | None = None
+        optimizer: Source | None = None
         for number in range(1, s.round_count + 1):
             user = (name, seed, number)
             stages: dict[str, Stage] = {}
@@ -377,16 +374,17 @@ class Plan:
                 stages["score_target"] = scored = self._add(
                     "score_target",
                     "scoring the target images",
-                    {"classes": classes},
+                    {"classes": classes, "constant_entropy": s.threshold.constant_entropy},
                     {"model": model, "target_images": target["images"]},
                     locations=self._roots(target=target),
                     user=user,
                 )
                 selecting = {
                     "classes": classes,
-                    "portion": s.rounds.portions[number - 1],
-                    **s.selection.model_dump(mode="json"),
+                    "portion": s.rounds.portion_list[number - 1],
+                    **s.selection.model_dump(mode="json", exclude={"resample", "extra_images"}),
                 }
+                used = s.selection.model_dump(mode="json", include={"resample", "extra_images"})
                 scores = Source(scored, "scores.csv")
                 stages["select_images"] = selected = self._add(
                     "select_images",
@@ -396,17 +394,19 @@ class Plan:
                     user=user,
                 )
                 selection = Source(selected, "selected.csv")
-                retraining = s.retraining.model_dump(mode="json")
+                retraining = s.retraining.model_dump(mode="json", exclude=_FOR_PATCHES)
                 inputs = {"model": model, "selected": selection, **labelled("source", source)}
                 if s.retraining.target_weight > 0:
                     stages["infer_patches"] = inferred = self._add(
                         "infer_patches",
-                        f"cutting and labelling patches, scale {s.patches.scale:g}",
+                        f"cutting and labelling patches, {s.patches.scale_text}",
                         {
                             "classes": classes,
                             "seed": seed,
                             "round": number,
-                            **s.patches.model_dump(mode="json"),
+                            "constant_entropy": s.threshold.constant_entropy,
+                            **used,
+                            **s.patches.model_dump(mode="json", exclude={"reliability"}),
                         },
                         {"model": model, "selected": selection, "target_images": target["images"]},
                         locations=self._roots(target=target),
@@ -427,6 +427,13 @@ class Plan:
                     )
                     thresholds = Source(computed, "thresholds.csv")
                     inputs.update(patches=patches, thresholds=thresholds)
+                    retraining.update(
+                        reliability=s.patches.reliability,
+                        constant_entropy=s.threshold.constant_entropy,
+                        **s.retraining.model_dump(mode="json", include=_FOR_PATCHES),
+                    )
+                if s.retraining.carry_optimizer and optimizer:
+                    inputs["optimizer"] = optimizer
                 stages["retrain"] = adapted = self._add(
                     "retrain",
                     "retraining" if s.retraining.target_weight > 0 else "training on, source only",
@@ -435,16 +442,53 @@ class Plan:
                         "seed": seed,
                         "round": number,
                         "label_ids": decoding(source),
+                        "source_size": source_size(data),
                         "per_image": s.patches.per_image,
+                        "extra_images": s.selection.extra_images,
                         **retraining,
                     },
                     inputs,
                     locations=self._roots(source=source),
                     user=user,
                 )
+                optimizer = Source(adapted, "optimizer.safetensors")
             model = Source(adapted, "model.safetensors")
             stages["evaluate"] = evaluate(model, number)
             self.rounds.append(Round(name, seed, number, stages))
+
+    def _begin(self, s, seed: int, source: dict[str, Source], user: tuple) -> Stage:
+        """Add what makes the model of round 0: training on the source, or a file of weights."""
+        training = s.source_training
+        weights = training.weights or s.network.weights
+        settings = {
+            "classes": list(self._classes.names),
+            "size": list(s.data.size),
+            "network": s.network.model_dump(mode="json", exclude={"weights"}),
+        }
+        contents, locations = {}, {}
+        if weights:
+            path = configuration.data_root(s.data) / Path(weights.file).expanduser()
+            settings["weights"] = weights.model_dump(mode="json", exclude={"file"})
+            contents["weights"] = self._weights(path)
+            locations["weights"] = str(path)
+        if training.weights:
+            what = "reading the source-trained weights"
+            return self._add("import_weights", what, settings, {}, contents, locations, user)
+        return self._add(
+            "train_source",
+            f"training on the source, {training.steps} steps",
+            {
+                **settings,
+                "seed": seed,
+                "source_size": source_size(s.data),
+                "label_ids": source["labels"].stage.settings["label_ids"],
+                **training.model_dump(mode="json", exclude={"weights"}),
+            },
+            {f"source_{role}": file for role, file in source.items()},
+            contents,
+            {**self._roots(source=source), **locations},
+            user,
+        )
 
     def _add_check(self) -> Stage:
         scans = [s for s in self.stages.values() if s.name in ("scan_images", "scan_labels")]
@@ -493,7 +537,7 @@ class Plan:
                     for which in ("source", "target", "validation")
                 },
                 "rounds": settings.round_count,
-                "portions": settings.rounds.portions,
+                "portions": settings.rounds.portion_list,
                 "pinned": sorted(settings.code),
                 **settings.report.model_dump(mode="json"),
             },

@@ -20,13 +20,18 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = SCRIPTS.parent / "config.yaml"
 
 
+def _start_of_relative_folders() -> str:
+    variable = config.DATA_ROOT_VARIABLE
+    return f"data.root, or else from ${variable} ({os.environ.get(variable, 'not set')})"
+
+
 def _index(cache: dict, layout: config.Layout, labels: bool) -> DataFiles:
     """Index the files of a set; labels only where they are asked for. Raises ConfigError."""
     which = (layout.root, layout.images)
     if not layout.root.is_dir():
         raise ConfigError(
-            f"{layout.root}: no such folder. Relative folders start from data.root, or else from "
-            f"${config.DATA_ROOT_VARIABLE} ({os.environ.get(config.DATA_ROOT_VARIABLE, 'not set')})"
+            f"{layout.root}: no such folder. Relative folders start from "
+            + _start_of_relative_folders()
         )
     if which not in cache:
         paths = find_images(layout.root, layout.images)
@@ -42,6 +47,16 @@ def _index(cache: dict, layout: config.Layout, labels: bool) -> DataFiles:
         paths = [layout.labels.replace("{id}", name) for name in ids]
         cache[what] = index_files(layout.root, paths, f"labels {layout.labels}, {layout.images}")
     return DataFiles(images.digest, cache[what].digest, images.path, cache[what].path)
+
+
+def _weights(path: Path) -> str:
+    """Digest of a file of weights. Raises ConfigError."""
+    if not path.is_file():
+        raise ConfigError(
+            f"weights.file: {path}: no such file. Relative paths start from "
+            + _start_of_relative_folders()
+        )
+    return index_files(path.parent, [path.name], f"weights {path.name}").digest
 
 
 def _check_styles(project: config.Project) -> None:
@@ -64,7 +79,7 @@ def load_plan(files: Sequence[str | Path] = (), overrides: Mapping | None = None
     project = config.load([DEFAULT_CONFIG, *files], overrides)
     _check_styles(project)
     code = CodeBase(SCRIPTS)
-    return Plan(project, code.digest, partial(_index, {}), finished_results)
+    return Plan(project, code.digest, partial(_index, {}), _weights, finished_results)
 
 
 def is_finished(stage: Stage) -> bool:

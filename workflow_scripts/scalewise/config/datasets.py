@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from scalewise.config.fields import (
     ByteValue,
@@ -19,6 +19,7 @@ from scalewise.config.fields import (
     Whole,
     class_name,
     nearest,
+    nothing,
     shown,
 )
 from scalewise.taxonomy import CAMVID, CITYSCAPES, IGNORE, IGNORE_NAME, TAXONOMIES, Taxonomy
@@ -115,6 +116,9 @@ class DataSettings(Section):
         description="cityscapes (19), camvid (11), or a list of name and color"
     )
     size: Size = Field(description="working height and width in pixels")
+    source_size: Annotated[Size | None, BeforeValidator(nothing)] = Field(
+        description="working size of the source images in training; null: as `size`"
+    )
     source: DataSet = Field(description="labelled; trained on")
     target: DataSet = Field(description="unlabelled; its labels are never looked at")
     validation: DataSet = Field(description="labelled, of the target's kind; for evaluation alone")

@@ -65,7 +65,7 @@ def _truth(value: Any) -> Any:
     return value
 
 
-def _nothing(value: Any) -> Any:
+def nothing(value: Any) -> Any:
     """What `--config` makes of null."""
     return None if value in ("", "null", "~") else value
 
@@ -80,7 +80,7 @@ def values(count: int, what: str) -> BeforeValidator:
 
 
 FolderName = Annotated[str, AfterValidator(_folder_name)]
-OptionalText = Annotated[str | None, BeforeValidator(_nothing)]
+OptionalText = Annotated[str | None, BeforeValidator(nothing)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Whole = Annotated[int, Field(ge=0), BeforeValidator(number)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(number)]

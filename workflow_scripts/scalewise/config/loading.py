@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
+from scalewise.compatibility import released
 from scalewise.config.datasets import check_classes
 from scalewise.config.fields import ConfigError
-from scalewise.config.messages import WHOLE, check, layer_of, unknown
+from scalewise.config.messages import WHOLE, Layers, check, layer_of, unknown
 from scalewise.config.sections import (
     Experiment,
     ExperimentRow,
@@ -23,18 +24,40 @@ from scalewise.config.sections import (
 def merge(base: Mapping, over: Mapping) -> dict:
     """Return `base` overridden by `over`: mappings key by key, all else replaced whole.
 
-    Id maps are replaced whole too, and so is a mapping whose `format` changes, since the keys of
-    one format mean nothing in another.
+    Id maps are replaced whole too, and so are a data set whose `format` changes and a network whose
+    `name` does, since the keys of one mean nothing in another.
     """
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
         mergeable = isinstance(old, Mapping) and isinstance(value, Mapping) and key not in WHOLE
-        if mergeable and value.get("format", old.get("format")) == old.get("format"):
+        kind = "name" if key == "network" else "format"
+        if mergeable and value.get(kind, old.get(kind)) == old.get(kind):
             result[key] = merge(old, value)
         else:
             result[key] = copy.deepcopy(value)
     return result
+
+
+def resolve(layers: Layers) -> dict:
+    """Merge the layers. What `compatibility: authors_code` stands for lies just below the layer
+    that says so, so that a single switch set there, or later, wins."""
+    whole: dict = {}
+    for _, layer in layers:
+        whole = merge(whole, layer)
+    says_so = max(
+        (i for i, (_, layer) in enumerate(layers) if "compatibility" in layer), default=-1
+    )
+    network = whole.get("network")
+    if whole.get("compatibility") != "authors_code" or not isinstance(network, Mapping):
+        return whole
+    switches = released(str(network.get("name")))
+    if "network" in switches:
+        switches["network"] = {"name": network.get("name"), **switches["network"]}
+    content: dict = {}
+    for i, (_, layer) in enumerate(layers):
+        content = merge(merge(content, switches) if i == says_so else content, layer)
+    return content
 
 
 def _read_text_values(value: Any) -> Any:
@@ -112,12 +135,10 @@ def load(files: Sequence[str | Path], overrides: Mapping | None = None) -> Proje
     layers = [(Path(path).name, read_yaml(path)) for path in files]
     if overrides:
         layers.append(("--config", _read_text_values(overrides)))
-    content: dict = {}
-    for _, layer in layers:
-        content = merge(content, layer)
+    content = resolve(layers)
     settings = check(ProjectSettings, content, partial(layer_of, layers))
     where = layer_of(layers, ["experiments"])
-    experiments = [_experiment(row, settings, content, where) for row in settings.experiments]
+    experiments = [_experiment(row, settings, layers, where) for row in settings.experiments]
     # folders whose names differ in case alone are one folder on some systems
     names = [e.name.casefold() for e in experiments]
     for what, values in (("experiments", names), ("seeds", settings.seeds)):
@@ -134,9 +155,9 @@ def load(files: Sequence[str | Path], overrides: Mapping | None = None) -> Proje
 
 
 def _experiment(
-    row: ExperimentRow, settings: ProjectSettings, content: Mapping, where: str
+    row: ExperimentRow, settings: ProjectSettings, layers: Layers, where: str
 ) -> Experiment:
-    """The experiment of a row: the configuration `content` with the row's overrides."""
+    """The experiment of a row: the configuration of the layers with the row's overrides."""
     label = f"{where}: experiment '{row.name}'"
     changes = dict(row.model_extra or {})
     for key in changes:
@@ -146,8 +167,9 @@ def _experiment(
                 raise ConfigError(f"{label}: {key}: not a key of a row; {hint}")
             valid = [*ExperimentSettings.model_fields, *ExperimentRow.model_fields]
             raise ConfigError(f"{label}: {key}: {unknown(key, valid, ExperimentSettings)}")
-    base = {key: content[key] for key in ExperimentSettings.model_fields}
-    resolved = check(ExperimentSettings, merge(base, changes), lambda location: label)
+    content = resolve([*layers, (label, changes)])
+    content = {key: content[key] for key in ExperimentSettings.model_fields}
+    resolved = check(ExperimentSettings, content, lambda location: label)
     for key in ("validation", "classes", "root"):
         if getattr(resolved.data, key) != getattr(settings.data, key):
             raise ConfigError(

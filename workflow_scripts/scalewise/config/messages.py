@@ -23,16 +23,18 @@ def _models_in(annotation: Any, location: Sequence) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     found = [m for a in getattr(annotation, "__args__", ()) for m in _models_in(a, location)]
-    tagged = [
-        m
-        for m in found
-        if "format" in m.model_fields
-        and set(getattr(m.model_fields["format"].annotation, "__args__", ())) & set(location)
-    ]
-    return tagged or found
+    return [m for m in found if _tags(m) & set(location)] or found
+
+
+def _tags(model: type[BaseModel]) -> set[str]:
+    """What the key that tells this model from its alternatives may be."""
+    fields = (model.model_fields[name] for name in TELLING if name in model.model_fields)
+    return {tag for field in fields for tag in getattr(field.annotation, "__args__", ())}
 
 
 _FORMATS = ("streets", "cityscapes", "camvid", "folder")
+_NETWORKS = ("compact", "fcn8s_vgg16", "deeplabv2_resnet101")
+TELLING = ("format", "name")  # keys that say which other keys a section has
 WHOLE = frozenset({"id_to_class"})  # maps that a later layer replaces as a whole
 _SETS = ("source", "target", "validation")
 
@@ -43,7 +45,8 @@ def _own(location: Sequence) -> list:
         part
         for i, part in enumerate(location)
         if not (part in _FORMATS and i and location[i - 1] in _SETS)
-        and part not in ("<name>", "<list>", "[key]")
+        and not (part in _NETWORKS and i and location[i - 1] == "network")
+        and not (isinstance(part, str) and part[:1] in ("<", "["))
     ]
 
 
@@ -115,8 +118,12 @@ def _describe(error: Mapping, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return f"{key}: {context['error']}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        found = shown(value.get("format"))
-        return f"{key}.format: must be one of {', '.join(_FORMATS)}, not {found}"
+        tag = context["discriminator"].strip("'")
+        found = value.get(tag)
+        valid = _NETWORKS if tag == "name" else _FORMATS
+        near = nearest(found, valid)
+        hint = f"; did you mean '{near}'?" if near else ""
+        return f"{key}.{tag}: must be one of {', '.join(valid)}, not {shown(found)}{hint}"
     if kind == "literal_error":
         expected = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         near = nearest(value, expected) if isinstance(value, str) else None

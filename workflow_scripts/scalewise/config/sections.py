@@ -1,9 +1,20 @@
 """One model per section of the settings; the whole is `ProjectSettings`."""
 
+import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+)
 
 from scalewise.config.datasets import DataSettings
 from scalewise.config.fields import (
@@ -11,6 +22,7 @@ from scalewise.config.fields import (
     FolderName,
     NotNegative,
     Number,
+    OptionalText,
     Portion,
     Positive,
     Section,
@@ -18,9 +30,17 @@ from scalewise.config.fields import (
     ShareBelowOne,
     Truth,
     Whole,
+    nothing,
     number,
+    shown,
     values,
 )
+
+
+def _sha256(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch("[0-9a-fA-F]{64}", value):
+        raise ValueError(f"{shown(value)} is no SHA-256: 64 hexadecimal digits")
+    return value.lower() if value else value
 
 
 class Preprocessing(Section):
@@ -35,15 +55,68 @@ class Preprocessing(Section):
     ] = Field(description="divisor, same order and unit")
 
 
-class NetworkSettings(Section):
-    """The network."""
+# as the published VGG-16 and ResNet-101 weights expect it (docs/method.md, the networks)
+CAFFE = Preprocessing(
+    order="bgr", mean=(104.00698793, 116.66876762, 122.67891434), scale=(1.0, 1.0, 1.0)
+)
+Width = Annotated[int, Field(ge=8, le=256, multiple_of=8), BeforeValidator(number)]
+
+
+class WeightsSettings(Section):
+    """A local file of weights: .pth (tensors alone) or .safetensors."""
+
+    file: str = Field(description="relative paths start where relative data folders do")
+    sha256: Annotated[OptionalText, AfterValidator(_sha256)] = Field(
+        default=None, description="refuse the file when its SHA-256 is another"
+    )
+    minimum_match: Portion = Field(
+        default=0.9, description="smallest share of the network's tensors that must be found in it"
+    )
+
+
+class CompactSettings(Section):
+    """A compact residual network for small images: dilated, ASPP, skip at 1/4."""
 
     name: Literal["compact"] = Field(description="residual, dilated, ASPP, skip at 1/4")
-    width: Annotated[int, Field(ge=8, le=256, multiple_of=8), BeforeValidator(number)] = Field(
-        description="channels of the first layers"
-    )
-    dropout: ShareBelowOne = Field(description="share of features left out in training")
+    width: Width = Field(default=32, description="channels of the first layers")
+    dropout: ShareBelowOne = Field(default=0.1, description="share of features left out")
     preprocessing: Preprocessing
+    weights: WeightsSettings | None = Field(
+        default=None, description="what source training starts from; null: drawn from the seed"
+    )
+
+
+class Fcn8sSettings(Section):
+    """FCN-8s on VGG-16, as the paper uses it."""
+
+    name: Literal["fcn8s_vgg16"] = Field(description="FCN-8s on VGG-16")
+    width: Width = Field(default=64, description="channels of the first layers; 64: as published")
+    hidden: Count = Field(default=4096, description="channels of fc6 and fc7; 4096: as published")
+    dropout: ShareBelowOne = Field(default=0.5, description="share of features left out")
+    preprocessing: Preprocessing = CAFFE
+    weights: WeightsSettings | None = Field(
+        default=None, description="what source training starts from, ImageNet's for instance"
+    )
+
+
+class DeeplabSettings(Section):
+    """DeepLab-v2 on ResNet-101, as the paper uses it."""
+
+    name: Literal["deeplabv2_resnet101"] = Field(description="DeepLab-v2 on ResNet-101")
+    width: Width = Field(default=64, description="channels of the first layers; 64: as published")
+    classifier_branches: Literal[2, 4] = Field(
+        default=4, description="dilations 6, 12, 18, 24; 2: the first two (method row 10)"
+    )
+    freeze_batchnorm_affine: Truth = Field(
+        default=True, description="scales and offsets of batch-norm are not trained"
+    )
+    preprocessing: Preprocessing = CAFFE
+    weights: WeightsSettings | None = Field(
+        default=None, description="what source training starts from, ImageNet's for instance"
+    )
+
+
+Network = Annotated[CompactSettings | Fcn8sSettings | DeeplabSettings, Field(discriminator="name")]
 
 
 class OptimizerSettings(Section):
@@ -54,13 +127,21 @@ class OptimizerSettings(Section):
     weight_decay: NotNegative = Field(description="pull of the weights towards 0")
     momentum: ShareBelowOne = Field(description="of sgd; beta 1 of the Adams")
     beta2: ShareBelowOne = Field(description="of adam and adamw")
+    bias_rate: Positive = Field(description="times learning_rate, for biases")
+    classifier_rate: Positive = Field(description="times learning_rate, for the classifier")
 
 
 class ScheduleSettings(Section):
     """How the learning rate falls."""
 
-    name: Literal["poly", "constant"] = Field(description="poly falls to 0 at the last step")
-    power: Positive = Field(description="of poly: (1 - step / steps) ** power")
+    name: Literal["poly", "step", "constant"] = Field(description="poly falls to 0 at its horizon")
+    power: Positive = Field(description="of poly: (1 - step / horizon) ** power")
+    horizon: Annotated[Count | None, BeforeValidator(nothing)] = Field(
+        description="of poly: steps until 0; null: the steps of the training"
+    )
+    drop_every: Count = Field(description="of step: steps between drops")
+    drop_factor: Portion = Field(description="of step: times the rate at each drop")
+    warmup: Whole = Field(description="steps over which the rate rises from 0 at first")
 
 
 class AugmentationSettings(Section):
@@ -88,11 +169,30 @@ class AugmentationSettings(Section):
 class SourceTrainingSettings(Section):
     """Training on the labelled source images (round 0)."""
 
+    weights: WeightsSettings | None = Field(
+        description="weights trained on the source already: nothing is trained then"
+    )
     steps: Count = Field(description="batches trained on")
     batch: Count = Field(description="images a step")
+    freeze_batchnorm: Truth = Field(description="keep batch-norm statistics as they were loaded")
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     augmentation: AugmentationSettings
+
+
+class PortionSteps(Section):
+    """Portions that grow by the same step, added up one by one as the released program does."""
+
+    first: Portion = Field(description="p of the first round")
+    step: NotNegative = Field(description="added after every round")
+    rounds: Count = Field(description="number of rounds")
+
+
+Portions = Annotated[
+    Annotated[Annotated[list[Portion], Field(min_length=1)], Tag("<list>")]
+    | Annotated[PortionSteps, Tag("<steps>")],
+    Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<steps>"),
+]
 
 
 class RoundsSettings(Section):
@@ -101,45 +201,118 @@ class RoundsSettings(Section):
     method: Literal["retrain", "batch_norm"] = Field(
         description="batch_norm re-estimates statistics on the target and trains nothing"
     )
-    portions: list[Portion] = Field(min_length=1, description="p of each round; one round each")
+    portions: Portions = Field(
+        description="p of each round; one round each: a list, or {first, step, rounds}"
+    )
+
+    @field_validator("portions")
+    @classmethod
+    def _portions_are_shares(cls, value: list[float] | PortionSteps) -> list[float] | PortionSteps:
+        if isinstance(value, PortionSteps) and (last := _added_up(value)[-1]) > 1:
+            raise ValueError(
+                f"grow to {last:g}: no more than all images (1) can be taken; fewer rounds, or a "
+                "smaller step"
+            )
+        return value
+
+    @property
+    def portion_list(self) -> list[float]:
+        """p of each round."""
+        if isinstance(self.portions, PortionSteps):
+            return _added_up(self.portions)
+        return list(self.portions)
+
+
+def _added_up(steps: PortionSteps) -> list[float]:
+    # not first + k * step: the last bit of p can decide how many images are taken (method, step 2)
+    return list(accumulate([steps.first] + [steps.step] * (steps.rounds - 1)))
 
 
 class SelectionSettings(Section):
     """Which target images are confident."""
 
+    scope: Literal["class", "global"] = Field(
+        description="the most confident images of each class, or of all classes together"
+    )
     minimum_per_class: Whole = Field(
         description="take at least so many images of every class that is predicted"
     )
     min_pixels: Count = Field(description="fewer pixels of a class in an image do not count")
+    missing_classes: Literal["ignore", "trust"] = Field(
+        description="classes that no source label has: not counted in K and never a pseudo-label, "
+        "or both (method row 7)"
+    )
+    resample: Truth = Field(
+        description="from the second round on, draw as many images with repeats (method row 1)"
+    )
+    extra_images: Whole = Field(description="images used beyond the selection (method row 2)")
 
 
 class ThresholdSettings(Section):
     """Which pixels of the patches are reliable."""
 
-    estimator: Literal["at_rank", "pooled"] = Field(
-        description="tau from the first image not taken, or pooled over its neighbours"
+    estimator: Literal["at_rank", "pooled", "none"] = Field(
+        description="tau from the first image not taken, pooled over its neighbours, or no filter"
     )
     pool: Count = Field(description="of pooled: ranked images on each side of the rank")
+    constant_entropy: Literal["zero", "nan"] = Field(
+        description="normalised entropy of a class with one value in an image; nan counts as "
+        "reliable (method row 3)"
+    )
+
+
+Scale = Annotated[
+    Annotated[Number, Tag("<number>")]
+    | Annotated[Annotated[list[Number], Field(min_length=1)], Tag("<list>")]
+    | Annotated[dict[Literal["from", "to"], Number], Tag("<range>")],
+    Discriminator(
+        lambda value: (
+            "<list>"
+            if isinstance(value, list | tuple)
+            else "<range>"
+            if isinstance(value, dict)
+            else "<number>"
+        )
+    ),
+]
 
 
 class PatchesSettings(Section):
     """The crops of the selected images."""
 
     per_image: Count = Field(description="crops of every selected image")
-    scale: Number = Field(
-        json_schema_extra={"minimum": 1},
-        description="crops of 1/scale of each side, scaled up; 1 is self-training",
+    scale: Scale = Field(
+        description="crops of 1/scale of each side, scaled up; 1 is self-training; a list: one "
+        "after the other; {from, to}: drawn"
+    )
+    reliability: Literal["nearest", "bilinear"] = Field(
+        description="how the filter is scaled up; bilinear shrinks what is left out (method row 8)"
     )
     claim_images: Whole = Field(description="images on which the paper's claim is measured")
 
     @field_validator("scale")
     @classmethod
-    def _at_least_one(cls, value: float) -> float:
-        if value <= 0:
-            raise ValueError(f"must be positive; {value:g} is not. The paper's scale is 2")
-        if value < 1:
-            raise ValueError(f"must be 1 (the original scale) or more, not {value:g}")
+    def _at_least_one(cls, value: float | list | dict) -> float | list | dict:
+        if isinstance(value, dict) and set(value) != {"from", "to"}:
+            raise ValueError("a range has both ends, as in {from: 1, to: 2}")
+        if isinstance(value, dict) and value["from"] > value["to"]:
+            raise ValueError("a range starts with the smaller scale, as in {from: 1, to: 2}")
+        several = value if isinstance(value, list) else [value]
+        for scale in value.values() if isinstance(value, dict) else several:
+            if scale <= 0:
+                raise ValueError(f"must be positive; {scale:g} is not. The paper's scale is 2")
+            if scale < 1:
+                raise ValueError(f"must be 1 (the original scale) or more, not {scale:g}")
         return value
+
+    @property
+    def scale_text(self) -> str:
+        """The scale in words."""
+        if isinstance(self.scale, dict):
+            return f"scales {self.scale['from']:g} to {self.scale['to']:g}"
+        if isinstance(self.scale, list):
+            return "scales " + ", ".join(f"{scale:g}" for scale in self.scale)
+        return f"scale {self.scale:g}"
 
 
 class FocalSettings(Section):
@@ -147,6 +320,9 @@ class FocalSettings(Section):
 
     beta: NotNegative = Field(description="weight")
     gamma: NotNegative = Field(description="exponent of (1 - probability)")
+    over: Literal["pixels", "mean"] = Field(
+        description="pixel by pixel, or of the mean loss as one number (method row 9)"
+    )
 
 
 class RetrainingSettings(Section):
@@ -160,6 +336,12 @@ class RetrainingSettings(Section):
         description="share of source images replaced by crops scaled up by 2 (a control)"
     )
     freeze_batchnorm: Truth = Field(description="keep statistics as the source left them")
+    empty_patch: Literal["zero", "nan"] = Field(
+        description="loss of patches without a reliable pixel, in training.csv (method row 11)"
+    )
+    carry_optimizer: Truth = Field(
+        description="the optimiser's moments go on from round to round (method row 14)"
+    )
     focal: FocalSettings
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
@@ -204,7 +386,10 @@ class ExperimentSettings(Section):
     """All that an experiment's row may override, resolved."""
 
     data: DataSettings
-    network: NetworkSettings
+    compatibility: Literal["none", "authors_code"] = Field(
+        description="authors_code: every switch as in the released program (docs/method.md)"
+    )
+    network: Network = Field(description="the network, and what an image is to it")
     source_training: SourceTrainingSettings
     rounds: RoundsSettings
     selection: SelectionSettings
@@ -216,7 +401,7 @@ class ExperimentSettings(Section):
     @property
     def round_count(self) -> int:
         """Re-estimated statistics depend on the weights alone: one round says it all."""
-        return 1 if self.rounds.method == "batch_norm" else len(self.rounds.portions)
+        return 1 if self.rounds.method == "batch_norm" else len(self.rounds.portion_list)
 
     @property
     def uses_target(self) -> bool:

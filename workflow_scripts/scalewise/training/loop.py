@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TypeVar
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scalewise.errors import UserError
 from scalewise.job import Job
 from scalewise.training.optimization import learning_rate, make_optimizer
+from scalewise.training.optimizer_state import restore_moments
 from scalewise.training.randomness import derived_seed
 from scalewise.training.state import StateInUse, TrainingState
 
@@ -64,14 +65,16 @@ def train(
     job: Job,
     model: nn.Module,
     make_batch: Callable[[int], Batch],
-    loss_terms: Callable[[Batch], dict[str, Tensor]],
+    loss_parts: Callable[[Batch], Iterable[dict[str, Tensor]]],
     *,
     terms: list[str],
     steps: int,
     seed: int,
     optimizer_settings: dict,
     schedule: dict,
-    finish: Callable[[list[str], np.ndarray], None],
+    finish: Callable[[list[str], np.ndarray, torch.optim.Optimizer], None],
+    may_be_nan: Collection[str] = (),
+    carried: dict[str, Tensor] | None = None,
 ) -> None:
     """Train in place from the last saved state, or from the start.
 
@@ -79,18 +82,25 @@ def train(
         job: says how often the state is saved, and where.
         model: on its device, in the mode it is to be trained in.
         make_batch: step -> batch; a function of the seed and the step alone. Runs in a thread.
-        loss_terms: batch -> its terms, of which `loss` is the one to minimise.
-        terms: their names.
+        loss_parts: batch -> parts of its loss, the sum of which is minimised. A part is its terms
+            by name, `loss` among them; its gradient is taken, and its memory given back, before
+            the next part is asked for.
+        terms: names of the terms, in the order of the columns; those of all parts are summed.
         steps: number of steps.
         seed: seed of this training.
         optimizer_settings, schedule: see `scalewise.training.optimization`.
-        finish: writes the results, given the columns of training.csv and float64 (steps, columns);
-            the saved state is removed only after it.
+        finish: writes the results, given the columns of training.csv, float64 (steps, columns) and
+            the optimiser; the saved state is removed only after it.
+        may_be_nan: terms that may be NaN without an end to the training.
+        carried: moments of an earlier optimiser to begin with, see `optimizer_state`.
 
     Raises: UserError when the loss is not finite, or another process trains this stage;
         KeyboardInterrupt when told to stop, after the state is saved.
     """
     optimizer = make_optimizer(model, optimizer_settings)
+    if carried:
+        restore_moments(optimizer, model, carried)
+    excused = np.array([term in may_be_nan for term in terms])
     columns = ["learning_rate", *terms]
     rows = np.zeros((steps, len(columns)))
     waiting: list[tuple[int, Tensor]] = []
@@ -103,7 +113,7 @@ def train(
         values = torch.stack([v for _, v in waiting]).cpu().double().numpy()
         for (step, _), value in zip(waiting, values, strict=True):
             rows[step, 1:] = value
-            if not np.isfinite(value).all():
+            if not (np.isfinite(value) | (excused & np.isnan(value))).all():
                 shown = ", ".join(f"{k} {v:g}" for k, v in zip(terms, value, strict=True))
                 raise UserError(
                     f"the loss is not finite at step {step} ({shown}): lower the learning rate "
@@ -126,14 +136,18 @@ def train(
                 for step, batch in batches:
                     rate = learning_rate(optimizer_settings, schedule, step, steps)
                     for group in optimizer.param_groups:
-                        group["lr"] = rate
+                        group["lr"] = rate * group["factor"]
                     rows[step, 0] = rate
                     torch.manual_seed(derived_seed(seed, "dropout", step))
                     optimizer.zero_grad(set_to_none=True)
-                    losses = loss_terms(batch)
-                    losses["loss"].backward()
+                    sums: dict[str, Tensor] = {}
+                    for part in loss_parts(batch):
+                        part["loss"].backward()
+                        for name, value in part.items():
+                            value = value.detach()
+                            sums[name] = sums[name] + value if name in sums else value
                     optimizer.step()
-                    waiting.append((step, torch.stack([losses[k].detach() for k in terms])))
+                    waiting.append((step, torch.stack([sums[name] for name in terms])))
                     if len(waiting) == CHECK_EVERY:
                         settle()
                     job.progress.advance(1, **said)
@@ -144,7 +158,7 @@ def train(
                     if told_to_stop:
                         raise KeyboardInterrupt
             settle()
-            finish(columns, rows)
+            finish(columns, rows, optimizer)
             state.remove()
     except StateInUse as error:
         raise UserError(str(error)) from None

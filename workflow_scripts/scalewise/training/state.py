@@ -18,11 +18,17 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from scalewise.artifacts.atomic import replacing
+from scalewise.training.optimizer_state import moments, restore_moments
 
 log = logging.getLogger(__name__)
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 class StateInUse(Exception):
@@ -84,10 +90,7 @@ class TrainingState:
     ) -> None:
         """Save what has been done before `step`: weights, optimiser, rows of training.csv."""
         tensors = {f"model.{k}": v.detach().cpu() for k, v in model.state_dict().items()}
-        optimizer_state = optimizer.state_dict()
-        for number, values in optimizer_state["state"].items():
-            for name, value in values.items():
-                tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value).detach().cpu()
+        tensors.update((f"optimizer.{k}", v) for k, v in moments(optimizer, model).items())
         tensors["rows"] = torch.from_numpy(np.ascontiguousarray(rows))
         tensors = {k: v.contiguous() for k, v in tensors.items()}
         metadata = {"state": json.dumps({"key": self._key, "step": step})}
@@ -111,22 +114,8 @@ class TrainingState:
                 "%s: of %s and this is %s; starting from step 0", self._file, key, self._key
             )
             return 0
-        prefix = "model."
-        model.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        )
-        content = optimizer.state_dict()
-        content["state"] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, number, field = name.split(".", 2)
-                content["state"].setdefault(int(number), {})[field] = value
-        optimizer.load_state_dict(content)
-        for parameter, values in optimizer.state.items():
-            for name, value in values.items():
-                if value.shape == parameter.shape:
-                    # the file keeps no strides; with others than the weights' sums may round apart
-                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        model.load_state_dict(_below("model.", tensors))
+        restore_moments(optimizer, model, _below("optimizer.", tensors))
         done = tensors["rows"].numpy()
         rows[: len(done)] = done
         log.info("going on from step %d", step)
