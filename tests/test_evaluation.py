@@ -10,8 +10,6 @@ from hypothesis.extra.numpy import arrays
 from scalewise.evaluation import class_iou, confusion_matrix
 from scalewise.selftraining.claim import ClaimCounter
 from scalewise.selftraining.confidence import Confidence
-from scalewise.selftraining.ranking import rank_and_count, source_classes
-from scalewise.selftraining.selection import counts_to_take, rank_images, select_images
 
 LABEL = np.array([[0, 0, 1], [1, 255, 2]], np.uint8)
 PREDICTION = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
@@ -113,41 +111,3 @@ class TestClaim:
     def test_nothing_added_is_nothing_known(self):
         columns = ClaimCounter(2).columns()
         assert columns["pixels"].tolist() == [0, 0] and np.isnan(columns["agreement"]).all()
-
-
-class TestRanking:
-    PIXELS = np.array([[9, 0, 1], [9, 5, 0], [9, 5, 9], [3, 5, 9]])
-    PROBABILITY = np.array(
-        [[0.5, np.nan, 0.9], [0.7, 0.6, np.nan], [0.6, 0.9, 0.3], [0.9, 0.8, 0.4]]
-    )
-    SETTINGS = {"portion": 1.0, "minimum_per_class": 1, "min_pixels": 5}
-
-    def test_the_source_has_the_classes_with_a_pixel_in_some_label(self):
-        assert source_classes([(1, 0, 0), (0, 0, 2)], 3).tolist() == [True, False, True]
-        assert source_classes([], 3).tolist() == [False, False, False]
-
-    def test_it_is_ranking_then_counting(self):
-        in_source = np.array([True, True, False])
-        rankings, take = rank_and_count(self.PIXELS, self.PROBABILITY, in_source, self.SETTINGS)
-        assert [r.tolist() for r in rankings] == [[1, 2, 0], [2, 3, 1], []]
-        # int(3 * 1 / 2) of each of the two classes that the source has
-        assert take.tolist() == [1, 1, 0]
-        same = rank_images(self.PIXELS, self.PROBABILITY, classes_in_source=in_source, min_pixels=5)
-        assert all(np.array_equal(a, b) for a, b in zip(rankings, same, strict=True))
-        assert np.array_equal(take, counts_to_take(np.array([3, 3, 0]), 1.0, 2, 1))
-        assert select_images(rankings, take, self.PROBABILITY).images.tolist() == [1, 2]
-
-    def test_more_is_taken_with_a_larger_portion_and_never_more_than_there_is(self):
-        in_source = np.array([True, True, True])
-        settings = {**self.SETTINGS, "portion": 2.0, "minimum_per_class": 0}
-        assert rank_and_count(self.PIXELS, self.PROBABILITY, in_source, settings)[1].tolist() == [
-            2,
-            2,
-            1,
-        ]
-        settings["portion"] = 9.0
-        assert rank_and_count(self.PIXELS, self.PROBABILITY, in_source, settings)[1].tolist() == [
-            3,
-            3,
-            2,
-        ]

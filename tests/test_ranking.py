@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scalewise.artifacts import labels_csv, scores_csv
 from scalewise.artifacts.scores_csv import Scores
-from scalewise.selftraining.ranking import rank_and_count, read_ranking
+from scalewise.selftraining.ranking import rank_and_count, read_ranking, source_classes
 
 DATA = Path(__file__).parent / "data"
 PLAIN = {
@@ -164,3 +164,33 @@ def test_the_released_programs_round_follows_from_its_scores(source, missing):
     np.testing.assert_allclose(tau, data["thresholds"], rtol=0, atol=1e-6)
     ours = rank_and_count(scores, in_source, {**PLAIN, "min_pixels": 10})
     assert ours.selection().images.tolist() != data["selected"].tolist()
+
+
+# three classes, of which class 2 is missing in the source where it is said
+FOUR_PIXELS = np.array([[9, 0, 1], [9, 5, 0], [9, 5, 9], [3, 5, 9]])
+FOUR_SCORES = np.array([[0.5, np.nan, 0.9], [0.7, 0.6, np.nan], [0.6, 0.9, 0.3], [0.9, 0.8, 0.4]])
+
+
+def of_classes(in_source, **changes):
+    scores = Scores(list("abcd"), FOUR_PIXELS, FOUR_SCORES, np.zeros((4, 3)))
+    settings = {**PLAIN, "min_pixels": 5, "minimum_per_class": 1, **changes}
+    return rank_and_count(scores, np.array(in_source), settings)
+
+
+def test_the_source_has_the_classes_with_a_pixel_in_some_label():
+    assert source_classes([(1, 0, 0), (0, 0, 2)], 3).tolist() == [True, False, True]
+    assert source_classes([], 3).tolist() == [False, False, False]
+
+
+def test_by_class_it_is_ranking_then_counting():
+    ranking = of_classes([True, True, False])
+    assert [r.tolist() for r in ranking.rankings] == [[1, 2, 0], [2, 3, 1], []]
+    # int(3 * 1 / 2) of each of the two classes that the source has
+    assert ranking.take.tolist() == [1, 1, 0]
+    assert ranking.selection().images.tolist() == [1, 2]
+
+
+def test_more_is_taken_with_a_larger_portion_and_never_more_than_there_is():
+    every = [True, True, True]
+    assert of_classes(every, portion=2.0, minimum_per_class=0).take.tolist() == [2, 2, 1]
+    assert of_classes(every, portion=9.0, minimum_per_class=0).take.tolist() == [3, 3, 2]
