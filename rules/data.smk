@@ -31,7 +31,7 @@ rule scan_images:
         benchmark_of("scan_images")
     conda:
         "../envs/scalewise.yaml"
-    threads: 2
+    threads: 8
     resources:
         what=title("scan_images"),
     params:
@@ -53,7 +53,7 @@ rule scan_labels:
         benchmark_of("scan_labels")
     conda:
         "../envs/scalewise.yaml"
-    threads: 2
+    threads: 8
     resources:
         what=title("scan_labels"),
     params:

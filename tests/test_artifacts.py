@@ -123,7 +123,7 @@ def test_a_table_that_is_damaged_is_refused_with_its_name(tmp_path, text, said):
 
 def test_the_tables_of_the_scans_read_back(tmp_path):
     images = [
-        images_csv.ImageRow("ulm/1", "images/ulm/1.png", 30, 20, "ab"),
+        images_csv.ImageRow("ulm/1", "images/ulm/1.png", 30, 20, "ab", "RGB;16"),
         images_csv.ImageRow('a, "b"\n', "x;y\r.png", 1, 2, ""),
     ]
     images_csv.write(tmp_path / "i.csv", images)
@@ -141,7 +141,7 @@ def test_the_tables_of_the_scans_read_back(tmp_path):
 
 def test_pixels_per_class_are_read_in_the_order_that_is_asked_for(tmp_path):
     rows = [
-        labels_csv.LabelRow("1", "l/1.png", 3, 2, "ab", 1, (5, 0)),
+        labels_csv.LabelRow("1", "l/1.png", 3, 2, "ab", 1, (5, 0), "P", (0, 7, 255)),
         labels_csv.LabelRow("2", "l/2.png", 3, 2, "cd", 0, (2, 4)),
     ]
     labels_csv.write(tmp_path / "l.csv", rows, ["road", "sky"])

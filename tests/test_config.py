@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scalewise import config
+from scalewise.compatibility import DIFFERENCES
 from scalewise.config import ConfigError, load, merge, read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -179,6 +180,11 @@ def test_a_row_of_experiments_overrides_the_project_and_not_the_other_rows(load_
 
 
 # --- conversion -----------------------------------------------------------------------------------
+
+
+def test_the_headline_may_be_over_a_subset_of_the_classes(load_text):
+    assert load_text("").settings.report.classes == "all"
+    assert load_text("report: {classes: 13 classes}").settings.report.classes == "13 classes"
 
 
 def test_numbers_given_as_text_are_numbers(load_text):
@@ -364,10 +370,17 @@ MISTAKES = {
     "experiments: [{name: a}, {name: b}, {name: a}]": (
         "mine.yaml: experiments: 'a' stands twice; each needs its own"
     ),
+    "experiments: [{name: a, role: abalation}]": (
+        "mine.yaml: experiments (entry 1).role: must be one of method, control, ablation, "
+        "not 'abalation'; did you mean 'ablation'?"
+    ),
+    "report: {classes: 14 classes}": (
+        "mine.yaml: report.classes: must be one of all, 16 classes, 13 classes, not '14 classes'"
+    ),
     # data
     "data: {source: {format: cityscape}}": (
-        "mine.yaml: data.source.format: must be one of streets, cityscapes, camvid, folder, "
-        "not 'cityscape'; did you mean 'cityscapes'?"
+        "mine.yaml: data.source.format: must be one of streets, gta5, synthia, cityscapes, "
+        "camvid, folder, not 'cityscape'; did you mean 'cityscapes'?"
     ),
     "data: {source: {format: camvid}}": "mine.yaml: data.source.root: this key is missing",
     "data: {classes: kitti}": (
@@ -396,10 +409,6 @@ MISTAKES = {
     f"data: {{source: {{{FOLDER}, labels: 'l/{{id}}.png', id_to_class: {{0: raod}}}}}}": (
         "mine.yaml: data.source: its class 'raod' is not among data.classes; did you mean 'road'?"
     ),
-    f"data: {{source: {{{FOLDER}, labels: 'l/{{id}}.png', id_to_class: {{0: sky}}}}}}": (
-        "mine.yaml: data: source and validation have different classes: only validation has "
-        "'bicycle'. Map both to the same classes (id_to_class)"
-    ),
     f"data: {{source: {{{FOLDER}, id_to_class: {{300: road}}}}}}": (
         "mine.yaml: data.source.id_to_class.300: must be at most 255, not 300"
     ),
@@ -416,7 +425,7 @@ MISTAKES = {
     ),
     f"data: {{source: {{{FOLDER}, labels: l.png}}}}": (
         "mine.yaml: data.source.labels: needs {id} where the image's id stands, as in "
-        "labels/{id}.png"
+        "labels/{id}.png, or the wildcards of images"
     ),
     "experiments: [{name: a, data: {validation: {images: 3}}}]": (
         "mine.yaml: experiment 'a': data.validation: must be the same for all experiments of a "
@@ -569,3 +578,162 @@ def test_the_key_for_the_data_root_goes_before_the_variable(load_text, monkeypat
     assert config.data_root(load_text("").settings.data) == Path("/from/variable")
     monkeypatch.delenv(config.DATA_ROOT_VARIABLE)
     assert config.data_root(load_text("").settings.data) == Path(".")
+
+
+# --- compatibility, networks, portions ------------------------------------------------------------
+
+
+def value_at(settings, dotted):
+    for part in dotted.split("."):
+        settings = getattr(settings, part)
+    return settings
+
+
+def differences_of(network):
+    return [d for d in DIFFERENCES if d.network in (None, network)]
+
+
+NETWORKS = ["compact", "fcn8s_vgg16", "deeplabv2_resnet101"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_compatibility_sets_every_switch_and_the_default_sets_none(load_text, network):
+    keep = f"experiments: [{{name: lse}}]\nnetwork: {{name: {network}}}\n"
+    ours = load_text(keep).settings
+    released = load_text(f"{keep}compatibility: authors_code").settings
+    for difference in differences_of(network):
+        assert value_at(ours, difference.setting) == difference.ours, difference
+        assert value_at(released, difference.setting) == difference.released, difference
+    # and nothing else
+    for difference in differences_of(network):
+        *sections, name = difference.setting.split(".")
+        assert sections[0] in ("selection", "threshold", "patches", "retraining", "network")
+    others = ("data", "source_training", "rounds", "evaluation")
+    assert all(getattr(ours, key) == getattr(released, key) for key in others)
+
+
+def test_a_switch_set_beside_compatibility_or_later_wins_over_it(load_text):
+    project = load_text(
+        "compatibility: authors_code\n"
+        "selection: {min_pixels: 7}\n"
+        "experiments:\n"
+        "  - {name: a}\n"
+        "  - {name: b, patches: {reliability: nearest}}\n"
+        "  - {name: c, compatibility: none}\n"
+    )
+    a, b, c = (e.settings for e in project.experiments)
+    assert (a.selection.min_pixels, a.selection.extra_images) == (7, 1)
+    assert (a.patches.reliability, b.patches.reliability) == ("bilinear", "nearest")
+    assert b.selection == a.selection
+    # without it, only what the file itself says is left
+    assert (c.selection.min_pixels, c.selection.extra_images) == (7, 0)
+    assert c.patches.reliability == "nearest"
+
+
+def test_a_row_in_compatibility_overrides_what_the_project_says_but_not_its_own_keys(load_text):
+    project = load_text(
+        "selection: {min_pixels: 7}\n"
+        "experiments:\n"
+        "  - {name: a, compatibility: authors_code}\n"
+        "  - {name: b, compatibility: authors_code, selection: {min_pixels: 3}}\n"
+        "  - {name: c, compatibility: authors_code, network: {name: deeplabv2_resnet101}}\n"
+    )
+    a, b, c = (e.settings for e in project.experiments)
+    assert (a.selection.min_pixels, b.selection.min_pixels) == (1, 3)
+    assert a.retraining.focal.over == "pixels" and c.retraining.focal.over == "mean"
+    assert c.network.classifier_branches == 2 and c.network.preprocessing.order == "bgr"
+
+
+def test_another_network_takes_no_option_of_the_one_before(load_text):
+    rows = "experiments: [{name: lse}]\n"
+    network = load_text(f"{rows}network: {{name: fcn8s_vgg16, width: 8}}").settings.network
+    assert (network.width, network.hidden, network.dropout) == (8, 4096, 0.5)
+    assert network.preprocessing.mean == (104.00698793, 116.66876762, 122.67891434)
+    assert load_text("network: {width: 8}").settings.network.preprocessing.order == "rgb"
+
+
+def test_what_the_command_line_makes_of_null_and_numbers_is_understood(load_text):
+    text = {
+        "network": {"name": "deeplabv2_resnet101", "classifier_branches": "2", "weights": "null"},
+        "source_training": {"weights": "null"},
+        "data": {"source_size": "null"},
+        "patches": {"scale": {"from": "1", "to": "2.5"}},
+        "rounds": {"portions": {"first": "0.1", "step": "0.05", "rounds": "19"}},
+    }
+    settings = load_text("", text).settings
+    assert settings.network.classifier_branches == 2 and settings.network.weights is None
+    assert settings.source_training.weights is settings.data.source_size is None
+    assert settings.patches.scale == {"from": 1.0, "to": 2.5}
+    assert settings.rounds.portion_list[-1] == 1.0  # not a rounding error more
+
+
+def test_a_network_without_batch_norm_has_no_such_control(message):
+    text = "network: {name: fcn8s_vgg16}\nexperiments: [{name: b, rounds: {method: batch_norm}}]"
+    assert message(text) == (
+        "mine.yaml: experiment 'b': rounds.method: fcn8s_vgg16 has no batch-norm whose statistics "
+        "could be re-estimated: take the row out"
+    )
+
+
+def test_portions_are_added_up_one_by_one(load_text):
+    rounds = load_text("rounds: {portions: {first: 0.1, step: 0.05, rounds: 7}}").settings.rounds
+    expected = [0.1, 0.15000000000000002, 0.2, 0.25, 0.3, 0.35, 0.39999999999999997]
+    assert rounds.portion_list == expected
+    assert load_text("rounds: {portions: [0.5, 0.1]}").settings.rounds.portion_list == [0.5, 0.1]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        (
+            "rounds: {portions: {first: 0.5, step: 0.3, rounds: 3}}",
+            "mine.yaml: rounds.portions: grow to 1.1: no more than all images (1) can be taken; "
+            "fewer rounds, or a smaller step",
+        ),
+        (
+            "rounds: {portions: {first: 0.5, stepp: 0.3, rounds: 3}}",
+            "mine.yaml: rounds.portions.stepp: unknown key; did you mean 'step'?",
+        ),
+        (
+            "rounds: {portions: 0.5}",
+            "mine.yaml: rounds.portions: must be a list, in [brackets] or with a dash before each "
+            "entry, not 0.5",
+        ),
+        (
+            'data: {subsets: {"16 classes": [road]}}',
+            "mine.yaml: data.subsets: '16 classes' has a meaning of its own already: rename it",
+        ),
+        (
+            "network: {name: resnet}",
+            "mine.yaml: network.name: must be one of compact, fcn8s_vgg16, deeplabv2_resnet101, "
+            "not 'resnet'",
+        ),
+        (
+            "network: {name: fcn8s_vgg16, classifier_branches: 2}",
+            "mine.yaml: network.classifier_branches: unknown key; valid keys: name, width, hidden, "
+            "dropout, preprocessing, weights",
+        ),
+        (
+            "network: {weights: {file: a.pth, sha256: abc}}",
+            "mine.yaml: network.weights.sha256: 'abc' is no SHA-256: 64 hexadecimal digits",
+        ),
+        (
+            "patches: {scale: {from: 2, to: 1}}",
+            "mine.yaml: patches.scale: a range starts with the smaller scale, as in "
+            "{from: 1, to: 2}",
+        ),
+        (
+            "patches: {scale: {from: 2}}",
+            "mine.yaml: patches.scale: a range has both ends, as in {from: 1, to: 2}",
+        ),
+        (
+            "patches: {scale: [2, 0.5]}",
+            "mine.yaml: patches.scale: must be 1 (the original scale) or more, not 0.5",
+        ),
+        ("compatibility: paper", "mine.yaml: compatibility: must be one of none, authors_code, "
+         "not 'paper'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_networks_portions_and_scales_say_what_would_be_right(message, text, expected):
+    found = message(text)
+    assert expected in found.splitlines()

@@ -6,11 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from scalewise.data import index
-from scalewise.data.index import content_hash, find_images, image_id, index_files
+from scalewise.data.index import content_hash, find_images, index_files
 
 
 @pytest.fixture
@@ -208,62 +206,3 @@ def test_a_link_to_nothing_is_found_and_has_no_hash(folder):
     assert paths == ["a.png", "y.png", "z.png"]
     files = index_files(folder, paths, "x").files
     assert files["z.png"] == "" and files["y.png"] == files["a.png"]
-
-
-# --- ids ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("path", "pattern", "name"),
-    [
-        ("images/00001.png", "images/*.png", "00001"),
-        ("00001.png", "*.png", "00001"),
-        ("a/b/c.png", "**/*.png", "a/b/c"),
-        ("c.png", "**/*.png", "c"),
-        (
-            "leftImg8bit/val/ulm/a_1_leftImg8bit.png",
-            "leftImg8bit/val/**/*_leftImg8bit.png",
-            "ulm/a_1",
-        ),
-        ("leftImg8bit/val/a_leftImg8bit.png", "leftImg8bit/val/**/*_leftImg8bit.png", "a"),
-        ("frame_12.png", "frame_*.png", "12"),
-        ("x/frame_12_l.png", "x/frame_*_l.png", "12"),
-        ("a/one/rgb/7.png", "a/*/rgb/*.png", "one/rgb/7"),
-        ("seq_1/frame_2.png", "seq_*/frame_*.png", "seq_1/frame_2"),
-        ("a/1_b_2.png", "a/*_b_*.png", "1_b_2"),
-        ("a/x3.png", "a/x[0-9].png", "3"),
-        ("a/x3y.png", "a/x[0-9]?.png", "3y"),
-        ("a/b.png", "a/*", "b.png"),
-        ("日本/é.png", "日本/*.png", "é"),
-        ("a/.png", "a/*.png", ""),
-    ],
-)
-def test_the_id_is_what_the_stars_stand_for(path, pattern, name):
-    assert image_id(path, pattern) == name
-
-
-PART = st.text("ab_.1", min_size=1, max_size=3)
-PATTERNS = st.lists(
-    st.lists(st.sampled_from(["*", "?", "a", "_", "b1", ".png"]), min_size=1, max_size=4).map(
-        "".join
-    )
-    | st.just("**"),
-    min_size=1,
-    max_size=4,
-).map("/".join)
-
-
-@given(PATTERNS.filter(lambda p: "*" in p), st.lists(st.lists(PART, min_size=6, max_size=6)))
-def test_an_id_gives_its_path_back_with_what_all_paths_have_in_common(pattern, fillings):
-    """Fill the wild cards of a pattern with any text."""
-    plain = pattern.replace("**", "*")
-    start, end = plain.split("*")[0].split("?")[0], plain.split("*")[-1].split("?")[-1]
-    paths = set()
-    for filling in fillings:
-        rest = iter(filling * 5)
-        paths.add("".join(next(rest) if c in "*?" else c for c in plain))
-    ids = {path: image_id(path, pattern) for path in paths}
-    assert len(set(ids.values())) == len(paths)
-    for path, name in ids.items():
-        before = path[: len(path) - len(end) - len(name)]
-        assert start.startswith(before) and path == before + name + end

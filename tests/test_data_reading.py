@@ -4,6 +4,7 @@ import contextlib
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,8 +15,23 @@ from scalewise.artifacts import images_csv, labels_csv
 from scalewise.data import reading
 from scalewise.data.cache import ArrayCache
 from scalewise.data.dataset import DataSet
-from scalewise.data.reading import UNDECLARED, UnreadableImage, read_image, read_label_ids
-from scalewise.taxonomy import CAMVID, CITYSCAPES
+from scalewise.data.reading import (
+    UNDECLARED,
+    WIDE_COLOUR,
+    UnreadableImage,
+    decode_image,
+    decode_label,
+    read_image,
+    read_label_ids,
+)
+from scalewise.taxonomy import (
+    CAMVID,
+    CITYSCAPES,
+    CITYSCAPES_LABEL_IDS,
+    CITYSCAPES_TRAIN_IDS,
+    IGNORE,
+    SYNTHIA,
+)
 
 IDS = np.array([[0, 7, 8], [11, 33, 34]], np.uint8)
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 8, 7]]], np.uint8)
@@ -102,6 +118,84 @@ def test_a_label_of_single_bits_holds_0_and_1(tmp_path):
     assert ids.dtype == np.uint8
 
 
+def test_a_palette_label_with_the_colours_of_cityscapes_holds_its_indices(tmp_path):
+    """As GTA5's labels are: the index is the labelId, the palette its colour."""
+    palette = Image.new("P", (3, 2))
+    palette.putdata(IDS.ravel().tolist())
+    colours = np.zeros((256, 3), np.uint8)
+    for label_id, index in CITYSCAPES.label_ids.items():
+        colours[label_id] = (0, 0, 0) if index == IGNORE else CITYSCAPES.colors[index]
+    palette.putpalette(colours.ravel().tolist())
+    palette.save(tmp_path / "p.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png")[0, 1], [128, 64, 128])
+    ids, mode = decode_label(tmp_path / "p.png")
+    np.testing.assert_array_equal(ids, IDS)
+    assert mode == "P"
+
+
+# --- 16-bit colours -------------------------------------------------------------------------------
+
+
+def save_wide(path, red, green=0, blue=0):
+    channels = np.broadcast_arrays(blue, green, red)
+    assert cv2.imwrite(str(path), np.dstack(channels).astype(np.uint16))
+    return path
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_the_red_channel_of_16_bit_colours_is_read_exactly(tmp_path_factory, height, width, seed):
+    rng = np.random.default_rng(seed)
+    red = rng.integers(0, 256, (height, width))
+    green, blue = rng.integers(0, 65536, (2, height, width))
+    path = save_wide(tmp_path_factory.mktemp("wide") / "x.png", red, green, blue)
+    for source in (path, path.read_bytes()):
+        ids, mode = decode_label(source)
+        np.testing.assert_array_equal(ids, red)
+        assert ids.dtype == np.uint8 and mode == WIDE_COLOUR
+
+
+def test_what_other_readers_make_of_16_bit_colours_are_zeros(tmp_path):
+    path = save_wide(tmp_path / "x.png", np.full((4, 5), 22), 7)
+    assert not np.asarray(Image.open(path)).any()
+    assert (decode_label(path)[0] == 22).all()
+
+
+def test_red_values_that_are_no_ids_are_refused(tmp_path):
+    path = save_wide(tmp_path / "x.png", np.array([[3, 256]]))
+    assert said(decode_label, path) == "holds label ids from 3 to 256; 0 to 255 are possible"
+
+
+def test_16_bit_colours_are_no_ids_unless_the_scan_said_so(tmp_path):
+    path = save_wide(tmp_path / "x.png", np.array([[3, 22]]))
+    for mode in ("", "L", "RGB"):
+        assert said(lambda p, m=mode: read_label_ids(p, m), path) == (
+            "holds 16-bit colours (mode RGB;16), not class ids"
+        )
+    np.testing.assert_array_equal(read_label_ids(path, WIDE_COLOUR), [[3, 22]])
+    np.testing.assert_array_equal(
+        reading.read_label(path, reading.lookup_table(SYNTHIA.label_ids), WIDE_COLOUR), [[0, 255]]
+    )
+
+
+def test_16_bit_colours_that_are_cut_short_are_refused_wherever_they_are_cut(tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    path = save_wide(tmp_path / "x.png", *rng.integers(0, 23, (3, 40, 40)))
+    whole = path.read_bytes()
+    for share in (0.01, 0.3, 0.6, 0.9, 0.98):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        assert said(decode_label, path).startswith(("not an image", "cannot be decoded"))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_photograph_of_16_bit_colours_is_read_by_its_high_bytes(tmp_path):
+    path = save_wide(tmp_path / "x.png", np.full((2, 3), 0x1234), 0x5678, 0x9ABC)
+    image, mode = decode_image(path)
+    assert mode == WIDE_COLOUR and (image == [0x12, 0x56, 0x9A]).all()
+
+
+# --- other labels ---------------------------------------------------------------------------------
+
+
 def test_instance_ids_are_refused_with_their_range(save):
     ids = np.array([[7, 26001]], np.uint16)
     assert said(read_label_ids, save(ids)) == (
@@ -132,6 +226,19 @@ def test_a_label_is_mapped_pixel_by_pixel(label_ids):
 def test_cityscapes_ids_become_train_ids(save):
     table = reading.lookup_table(CITYSCAPES.label_ids)
     np.testing.assert_array_equal(reading.read_label(save(IDS), table), [[255, 0, 1], [2, 18, 255]])
+
+
+def test_label_ids_and_train_ids_of_one_scene_become_equal_class_maps(save):
+    label_ids = np.arange(34, dtype=np.uint8).reshape(2, 17)
+    train_ids = np.full_like(label_ids, 255)
+    for train_id, label_id in enumerate(CITYSCAPES_LABEL_IDS):
+        train_ids[label_ids == label_id] = train_id
+    maps = [
+        reading.read_label(save(ids), reading.lookup_table(taxonomy.label_ids))
+        for ids, taxonomy in ((label_ids, CITYSCAPES), (train_ids, CITYSCAPES_TRAIN_IDS))
+    ]
+    np.testing.assert_array_equal(*maps)
+    assert UNDECLARED not in maps[0]
 
 
 def test_camvid_ids_stay_and_void_is_ignored(save):
@@ -273,6 +380,43 @@ def test_what_is_kept_is_not_decoded_again(dataset, tmp_path):
     first = labelled.pair(0)
     (tmp_path / "i0.png").unlink()
     assert labelled.pair(0) is first
+
+
+def test_the_table_of_labels_says_which_file_holds_ids_in_16_bit_colours(tmp_path, save):
+    ids = np.array([[3, 1], [22, 0]], np.uint8)
+    save_wide(tmp_path / "wide.png", ids, 300)
+    save(ids, "copy.png")
+    rows = [
+        labels_csv.LabelRow(name, f"{name}.png", 2, 2, "", 0, (1,), mode)
+        for name, mode in (("copy", "L"), ("wide", WIDE_COLOUR))
+    ]
+    labels_csv.write(tmp_path / "labels.csv", rows, ["a"])
+    images = [images_csv.ImageRow(row.id, "x.png", 2, 2, "") for row in rows]
+    images_csv.write(tmp_path / "images.csv", images)
+    label_ids = {str(i): c for i, c in SYNTHIA.label_ids.items()}
+    files = (tmp_path / "images.csv", None, tmp_path / "labels.csv")
+    both = DataSet(tmp_path, *files, label_ids)
+    for number in range(2):
+        np.testing.assert_array_equal(both.own_label(number), [[0, 10], [255, 255]])
+
+
+def test_a_set_of_many_sizes_gives_each_image_its_own_and_one_working_size(tmp_path, save):
+    sizes = [(10, 20), (7, 31), (40, 8)]
+    images, labels = [], []
+    for k, (height, width) in enumerate(sizes):
+        save(np.full((height, width, 3), k, np.uint8), f"i{k}.jpg")
+        save(np.full((height, width), k, np.uint8), f"l{k}.png")
+        images.append(images_csv.ImageRow(str(k), f"i{k}.jpg", width, height, ""))
+        labels.append(labels_csv.LabelRow(str(k), f"l{k}.png", width, height, "", 0, (1,)))
+    images_csv.write(tmp_path / "images.csv", images)
+    labels_csv.write(tmp_path / "labels.csv", labels, ["a"])
+    label_ids = {"0": 0, "1": 1, "2": 2}
+    files = (tmp_path / "images.csv", (12, 16), tmp_path / "labels.csv")
+    found = DataSet(tmp_path, *files, label_ids)
+    for k, size in enumerate(sizes):
+        image, label = found.pair(k)
+        assert image.shape == (12, 16, 3) and label.shape == (12, 16) and (label == k).all()
+        assert found.own_label(k).shape == size
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40)), max_size=60))

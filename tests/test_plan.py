@@ -1,27 +1,32 @@
 """The plan: what is shared, what a key depends on, what is written."""
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+import report_finished
 from scalewise import config
+from scalewise.data.index import content_hash
 from scalewise.plan import NETWORK_STAGES, OUTPUTS, DataFiles, Plan, digest, finished_results
-from scalewise.workflow import DEFAULT_CONFIG
+from scalewise.workflow import DEFAULT_CONFIG, load_plan
 
 TINY = Path(__file__).parent / "configs" / "tiny.yaml"
 
 
-def make_plan(tmp_path, changes=None, code="c0", contents="d0", finished=lambda s, i: None):
+def make_plan(
+    tmp_path, changes=None, code="c0", contents="d0", weights="w0", finished=lambda s, i: None
+):
     """A plan of the default with `changes`, with made-up code and data digests."""
     path = tmp_path / "project.yaml"
     path.write_text(yaml.safe_dump(changes or {}))
     project = config.load([DEFAULT_CONFIG, path])
     codes = code if callable(code) else lambda stage: code
     files = DataFiles(contents, contents, "i", "l")
-    return Plan(project, codes, lambda layout, labels: files, lambda path: "w0", finished)
+    return Plan(project, codes, lambda layout, labels: files, lambda *of: weights, finished)
 
 
 def keys(plan, stage):
@@ -78,6 +83,7 @@ def test_the_target_training_labels_have_no_stage(tmp_path):
         ({"retraining": {"focal": {"beta": 0.2}}}, "retrain"),
         ({"evaluation": {"pictures": 3}}, "evaluate"),
         ({"report": {"gallery": 1}}, "report"),
+        ({"report": {"classes": "16 classes"}}, "report"),
     ],
 )
 def test_a_setting_changes_the_keys_of_its_stage_and_of_what_follows_alone(
@@ -238,6 +244,43 @@ def test_every_stage_that_runs_the_network_waits_for_the_check_of_the_data(tmp_p
         assert (plan.check in stage.after) == (stage.name in NETWORK_STAGES)
 
 
+def test_the_report_reads_what_the_check_of_the_data_says_when_there_is_one(tmp_path):
+    plan = make_plan(tmp_path)
+    assert plan.report.inputs["check"].path == f"{plan.check.folder}/verdict.txt"
+    without = plan.add_report(plan.rounds, [], checked=False)
+    assert "check" not in without.inputs and without.key != plan.report.key
+
+
+def test_a_report_of_what_is_finished_reads_no_check_that_is_not(tmp_path, monkeypatch):
+    plan = make_plan(tmp_path)
+    for finished in ({"evaluate"}, {"evaluate", "check_data"}):
+        monkeypatch.setattr(
+            report_finished, "is_finished", lambda s, names=finished: s.name in names
+        )
+        stage, missing = report_finished.partial_report(plan)
+        assert ("check" in stage.inputs) == ("check_data" in finished)
+        assert missing == []
+
+
+def test_classes_that_validation_labels_and_the_source_does_not_are_never_taught(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("scalewise.config.loading.check_classes", lambda data, where: None)
+    ids = {0: "train", 1: "road", 2: "terrain", 255: "ignore"}
+    some = {"format": "folder", "root": "x", "images": "*.png", "labels": "{id}.png"}
+    plan = make_plan(
+        tmp_path,
+        {
+            "data": {
+                "source": {**some, "id_to_class": {0: "road", 1: "sky"}},
+                "validation": {**some, "id_to_class": ids},
+            }
+        },
+    )
+    assert plan.report.settings["untaught"] == ["terrain", "train"]
+    assert make_plan(tmp_path).report.settings["untaught"] == []
+
+
 def test_the_title_says_experiment_seed_round_and_step(tmp_path):
     plan = make_plan(tmp_path)
     r = next(r for r in plan.rounds if r.experiment == "self_training" and r.number == 2)
@@ -251,3 +294,165 @@ def test_every_stage_has_a_script_and_a_rule_of_its_name():
     for name in OUTPUTS:
         assert (root / "workflow_scripts" / f"{name}.py").is_file()
         assert f"rule {name}:" in rules
+
+
+def test_given_source_weights_take_the_place_of_source_training(tmp_path):
+    plain = make_plan(tmp_path)
+    given = {"source_training": {"weights": {"file": "w.pth"}}}
+    plan = make_plan(tmp_path, given)
+    assert count(plan)["import_weights"] == 1 and "train_source" not in count(plan)
+    (stage,) = [s for (name, _), s in plan.stages.items() if name == "import_weights"]
+    # wrong weights are told before the data are looked at, and no device is held for it
+    assert stage.sources == [] and stage.after == []
+    assert plan.rounds[0].stages["import_weights"] is stage
+    assert keys(plan, "evaluate").isdisjoint(keys(plain, "evaluate"))
+    # what was set for a training that does not happen changes nothing
+    other = make_plan(tmp_path, {"source_training": {**given["source_training"], "steps": 7}})
+    assert all_keys(other) == all_keys(plan)
+
+
+def test_weights_are_known_by_their_content_and_not_by_their_place(tmp_path):
+    def plan(file, content, **rules):
+        changes = {"network": {"weights": {"file": file, **rules}}}
+        return make_plan(tmp_path, changes, weights=content)
+
+    one = keys(plan("a.pth", "w0"), "train_source")
+    assert keys(plan("elsewhere/b.pth", "w0"), "train_source") == one
+    assert keys(plan("a.pth", "w1"), "train_source") != one
+    assert keys(plan("a.pth", "w0", minimum_match=0.5), "train_source") != one
+    assert keys(make_plan(tmp_path), "train_source") != one
+
+
+def test_the_optimiser_goes_from_round_to_round_only_where_it_is_carried(tmp_path):
+    plan = make_plan(tmp_path, {"retraining": {"carry_optimizer": True}})
+    rounds = [r.stages["retrain"] for r in plan.rounds if r.experiment == "lse" and r.number]
+    assert "optimizer" not in rounds[0].inputs
+    assert rounds[1].inputs["optimizer"].stage is rounds[0]
+    assert rounds[2].inputs["optimizer"].path == f"{rounds[1].folder}/optimizer.safetensors"
+    plain = make_plan(tmp_path)
+    assert not any("optimizer" in s.inputs for s in plain.stages.values())
+
+
+def test_the_switches_reach_the_stages_that_they_change_and_no_other(tmp_path):
+    def changed(number=1, **changes):
+        """Stages of a round of lse whose own settings differ from the default's."""
+        rows = [{"name": "lse", "role": "method"}]
+        one, other = (make_plan(tmp_path, {**c, "experiments": rows}) for c in ({}, changes))
+        (one,), (other,) = (
+            [r.stages for r in p.rounds if r.number == number] for p in (one, other)
+        )
+        return {name for name in one if one[name].settings != other[name].settings}
+
+    assert changed(selection={"resample": True}) == set()  # it begins in round 2
+    assert changed(2, selection={"resample": True}) == {"infer_patches"}
+    assert changed(selection={"extra_images": 1}) == {"infer_patches", "retrain"}
+    assert changed(selection={"missing_classes": "trust"}) == {
+        "select_images", "compute_thresholds",
+    }  # fmt: skip
+    assert changed(selection={"scope": "global"}) == {"select_images", "compute_thresholds"}
+    assert changed(threshold={"constant_entropy": "nan"}) == {
+        "score_target", "infer_patches", "compute_thresholds", "retrain",
+    }  # fmt: skip
+    assert changed(threshold={"estimator": "none"}) == {"compute_thresholds"}
+    assert changed(patches={"reliability": "bilinear"}) == {"retrain"}
+    assert changed(retraining={"focal": {"over": "mean"}}) == {"retrain"}
+    assert changed(retraining={"empty_patch": "nan"}) == {"retrain"}
+    assert changed(data={"source_size": [48, 96]}) == {"retrain"}  # and source training
+
+
+def test_where_no_patch_is_read_what_is_said_of_patches_changes_nothing(tmp_path):
+    row = {"name": "control", "retraining": {"target_weight": 0}}
+    plain = make_plan(tmp_path, {"experiments": [row]})
+    changes = {"patches": {"scale": 3, "reliability": "bilinear"}, "threshold": {"pool": 9},
+               "retraining": {"focal": {"beta": 9}, "empty_patch": "nan"}}  # fmt: skip
+    other = make_plan(tmp_path, {**changes, "experiments": [row]})
+    assert keys(plain, "retrain") == keys(other, "retrain")
+
+
+def test_the_ablations_share_all_that_they_have_in_common(tmp_path):
+    changes = yaml.safe_load((DEFAULT_CONFIG.parent / "configs" / "ablations.yaml").read_text())
+    plan = make_plan(tmp_path, {**changes, "seeds": [0]})
+    found = count(plan)
+    rows = [e.name for e in plan.project.experiments]
+    assert len(rows) == len(set(rows)) > 15
+    assert found["train_source"] == found["check_data"] == 1
+    # round 1: one scoring for all but `as_released`, whose entropies differ
+    first = [r for r in plan.rounds if r.number == 1 and "score_target" in r.stages]
+    assert len({r.stages["score_target"].key for r in first}) == 2
+    # one selection for all that select alike
+    selections = {r.experiment: r.stages["select_images"].key for r in first}
+    assert len({selections[n] for n in ("lse", "focal_off", "scale_3", "thresholds_off")}) == 1
+    inferred = {r.experiment: r.stages["infer_patches"].key for r in first
+                if "infer_patches" in r.stages}  # fmt: skip
+    same = ("lse", "focal_off", "thresholds_off", "threshold_pooled")
+    assert len({inferred[n] for n in same}) == 1
+
+
+def test_settings_that_have_no_say_beside_the_others_change_no_key(tmp_path):
+    rows = [{"name": "lse"}]
+    plain = all_keys(make_plan(tmp_path, {"experiments": rows}))
+    for changes in (
+        {"threshold": {"pool": 9}},
+        {"retraining": {"schedule": {"drop_every": 7, "drop_factor": 0.5}}},
+        {"source_training": {"schedule": {"drop_every": 7}}},
+        {"data": {"on_problem": "stop", "source_size": [96, 192]}},
+    ):
+        assert all_keys(make_plan(tmp_path, {**changes, "experiments": rows})) == plain, changes
+    for section, beside, idle in (
+        ("threshold", {"estimator": "pooled"}, None),
+        ("retraining", {"schedule": {"name": "constant"}}, {"schedule": {"power": 2}}),
+        ("retraining", {"optimizer": {"name": "sgd"}}, {"optimizer": {"beta2": 0.5}}),
+        ("selection", {"scope": "global"}, {"minimum_per_class": 3}),
+    ):
+        one = {section: beside, "experiments": rows}
+        other = config.merge(one, {section: idle or {"pool": 9}})
+        same = all_keys(make_plan(tmp_path, one)) == all_keys(make_plan(tmp_path, other))
+        # the selection also stands in what the check of the data is told; nothing else differs
+        assert same == (idle is not None), (section, idle)
+
+
+class TestWeightsFiles:
+    """Files of weights as the workflow sees them."""
+
+    def plan(self, tmp_path, monkeypatch, file, **rules):
+        monkeypatch.chdir(tmp_path)
+        path = tmp_path / "project.yaml"
+        changes = {"data": {"root": str(tmp_path)}, "network": {"weights": {"file": file, **rules}}}
+        path.write_text(yaml.safe_dump(changes))
+        return load_plan([path])
+
+    def test_only_the_content_counts(self, tmp_path, monkeypatch):
+        (tmp_path / "a.pth").write_bytes(b"one")
+        (tmp_path / "there").mkdir()
+        (tmp_path / "there" / "b.pt").write_bytes(b"one")
+        (tmp_path / "c.pth").write_bytes(b"two")
+        one = all_keys(self.plan(tmp_path, monkeypatch, "a.pth"))
+        assert all_keys(self.plan(tmp_path, monkeypatch, "there/b.pt")) == one
+        assert all_keys(self.plan(tmp_path, monkeypatch, str(tmp_path / "a.pth"))) == one
+        assert all_keys(self.plan(tmp_path, monkeypatch, "c.pth")) != one
+        right = hashlib.sha256(b"one").hexdigest()
+        for _ in range(2):  # computed, and remembered
+            plan = self.plan(tmp_path, monkeypatch, "a.pth", sha256=right.upper())
+            assert all_keys(plan) == one
+        (stage,) = [s for (name, _), s in plan.stages.items() if name == "train_source"]
+        assert stage.contents["weights"] == content_hash(tmp_path / "a.pth")
+
+    def test_a_wrong_sum_is_told_before_anything_runs(self, tmp_path, monkeypatch):
+        (tmp_path / "a.pth").write_bytes(b"one")
+        right = hashlib.sha256(b"one").hexdigest()
+        with pytest.raises(config.ConfigError) as told:
+            self.plan(tmp_path, monkeypatch, "a.pth", sha256="0" * 64)
+        assert str(told.value).startswith(f"network.weights.sha256: {tmp_path}/a.pth has {right}")
+        self.plan(tmp_path, monkeypatch, "a.pth", sha256=right)
+        (tmp_path / "a.pth").write_bytes(b"two")
+        with pytest.raises(config.ConfigError, match="was expected"):
+            self.plan(tmp_path, monkeypatch, "a.pth", sha256=right)
+
+    def test_a_file_that_is_not_there_and_a_folder_are_named_with_their_key(
+        self, tmp_path, monkeypatch
+    ):
+        with pytest.raises(config.ConfigError, match=r"network\.weights\.file: .*/x\.pth: no such"):
+            self.plan(tmp_path, monkeypatch, "x.pth")
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(config.ConfigError, match="folder: a folder; name the file"):
+            self.plan(tmp_path, monkeypatch, "folder")

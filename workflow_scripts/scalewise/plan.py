@@ -188,7 +188,7 @@ class Plan:
         project: Project,
         code: Callable[[str], str],
         files: Callable[[configuration.Layout, bool], DataFiles],
-        weights: Callable[[Path], str],
+        weights: Callable[[str, Path, str | None], str],
         finished: Callable[[str, str], str | None] = lambda stage, identity: None,
     ):
         """
@@ -196,7 +196,7 @@ class Plan:
             project: checked settings.
             code: stage name -> digest of its code.
             files: layout, labels wanted -> digests of its content.
-            weights: file of weights -> digest of its content.
+            weights: setting, file of weights, its SHA-256 if that is given -> hash of its content.
             finished: stage name, identity -> key of a finished result, for pinned stages.
 
         Raises: ConfigError when `code:` names no stage.
@@ -207,6 +207,8 @@ class Plan:
         self._code, self._files, self._weights = code, files, weights
         self._finished = finished
         self._pinned = project.settings.code
+        # each rule of selecting, with the smallest portion, whose that is, and what it selects from
+        self._selections: dict[str, tuple[float, dict, str, Source, Source]] = {}
         for name in self._pinned:
             if name not in PINNABLE:
                 raise configuration.ConfigError(
@@ -307,8 +309,10 @@ class Plan:
                 {
                     "images": layout.images,
                     "labels": layout.labels,
+                    "format": layout.format,
                     "label_ids": {str(i): c for i, c in sorted(layout.label_ids.items())},
                     "classes": list(self._classes.names),
+                    "declared": [n for n in self._classes.names if n in layout.classes],
                     "ignore": IGNORE,
                 },
                 {**inputs, **result},
@@ -382,9 +386,14 @@ class Plan:
                 selecting = {
                     "classes": classes,
                     "portion": s.rounds.portion_list[number - 1],
-                    **s.selection.model_dump(mode="json", exclude={"resample", "extra_images"}),
+                    **s.selection.in_effect("resample", "extra_images"),
                 }
-                used = s.selection.model_dump(mode="json", include={"resample", "extra_images"})
+                rule = {k: v for k, v in selecting.items() if k not in ("portion", "min_pixels")}
+                which = digest([rule, target["images"].path, source["labels"].path])
+                portion, who = selecting["portion"], f"{name}, round {number}"
+                if which not in self._selections or portion < self._selections[which][0]:
+                    from_what = (target["images"], source["labels"])
+                    self._selections[which] = (portion, rule, who, *from_what)
                 scores = Source(scored, "scores.csv")
                 stages["select_images"] = selected = self._add(
                     "select_images",
@@ -394,7 +403,7 @@ class Plan:
                     user=user,
                 )
                 selection = Source(selected, "selected.csv")
-                retraining = s.retraining.model_dump(mode="json", exclude=_FOR_PATCHES)
+                retraining = s.retraining.in_effect(*_FOR_PATCHES)
                 inputs = {"model": model, "selected": selection, **labelled("source", source)}
                 if s.retraining.target_weight > 0:
                     stages["infer_patches"] = inferred = self._add(
@@ -405,8 +414,10 @@ class Plan:
                             "seed": seed,
                             "round": number,
                             "constant_entropy": s.threshold.constant_entropy,
-                            **used,
-                            **s.patches.model_dump(mode="json", exclude={"reliability"}),
+                            # the released program draws anew from its second round on
+                            "resample": s.selection.resample and number > 1,
+                            "extra_images": s.selection.extra_images,
+                            **s.patches.in_effect("reliability"),
                         },
                         {"model": model, "selected": selection, "target_images": target["images"]},
                         locations=self._roots(target=target),
@@ -416,7 +427,7 @@ class Plan:
                     stages["compute_thresholds"] = computed = self._add(
                         "compute_thresholds",
                         "computing the entropy thresholds",
-                        {**selecting, **s.threshold.model_dump(mode="json")},
+                        {**selecting, **s.threshold.in_effect()},
                         {
                             "scores": scores,
                             "patches": patches,
@@ -463,13 +474,14 @@ class Plan:
         settings = {
             "classes": list(self._classes.names),
             "size": list(s.data.size),
-            "network": s.network.model_dump(mode="json", exclude={"weights"}),
+            "network": s.network.in_effect("weights"),
         }
         contents, locations = {}, {}
         if weights:
+            section = "source_training" if training.weights else "network"
             path = configuration.data_root(s.data) / Path(weights.file).expanduser()
-            settings["weights"] = weights.model_dump(mode="json", exclude={"file"})
-            contents["weights"] = self._weights(path)
+            settings["weights"] = weights.in_effect("file", "sha256")
+            contents["weights"] = self._weights(f"{section}.weights", path, weights.sha256)
             locations["weights"] = str(path)
         if training.weights:
             what = "reading the source-trained weights"
@@ -482,7 +494,7 @@ class Plan:
                 "seed": seed,
                 "source_size": source_size(s.data),
                 "label_ids": source["labels"].stage.settings["label_ids"],
-                **training.model_dump(mode="json", exclude={"weights"}),
+                **training.in_effect("weights"),
             },
             {f"source_{role}": file for role, file in source.items()},
             contents,
@@ -492,18 +504,40 @@ class Plan:
 
     def _add_check(self) -> Stage:
         scans = [s for s in self.stages.values() if s.name in ("scan_images", "scan_labels")]
+        warnings = [
+            line
+            for experiment in self.project.experiments
+            for line in configuration.class_warnings(experiment.settings.data)
+        ]
+        selections = list(self._selections.values())
         return self._add(
             "check_data",
             "checking what the scans of the data found",
-            {},
-            {"problems": [Source(s, "problems.csv") for s in sorted(scans, key=lambda s: s.key)]},
-            locations={s.key: s.locations["root"] for s in scans},
+            {
+                "on_problem": self.project.settings.data.on_problem,
+                "warnings": list(dict.fromkeys(warnings)),
+                "selections": [{**rule, "portion": p} for p, rule, *_ in selections],
+            },
+            {
+                "problems": [Source(s, "problems.csv") for s in sorted(scans, key=lambda s: s.key)],
+                "targets": [images for *_, images, _ in selections],
+                "sources": [labels for *_, labels in selections],
+            },
+            locations={
+                **{s.key: s.what.removeprefix("looking at ") for s in scans},
+                **{f"selection {k}": who for k, (_, _, who, _, _) in enumerate(selections)},
+            },
         )
 
-    def add_report(self, rounds: list[Round], missing: list[dict]) -> Stage:
-        """Add the report over these rounds; `missing` tells of those that are not finished."""
+    def add_report(self, rounds: list[Round], missing: list[dict], checked: bool = True) -> Stage:
+        """Add the report over these rounds; `missing` tells of those that are not finished,
+        `checked` whether it reads what the check of the data says."""
         settings = self.project.settings
         taxonomy = self._classes
+        taught, measured = (
+            configuration.layout(settings.data, dataset).classes
+            for dataset in (settings.data.source, settings.data.validation)
+        )
 
         def describe(which: str) -> str:
             dataset = getattr(settings.data, which)
@@ -539,9 +573,12 @@ class Plan:
                 "rounds": settings.round_count,
                 "portions": settings.rounds.portion_list,
                 "pinned": sorted(settings.code),
-                **settings.report.model_dump(mode="json"),
+                "headline": settings.report.classes,
+                "untaught": [c for c in taxonomy.names if c in measured - taught],
+                "gallery": settings.report.gallery,
             },
             {
+                **({"check": Source(self.check, "verdict.txt")} if checked else {}),
                 "iou": [Source(r.stages["evaluate"], "iou.csv") for r in rounds],
                 "pictures": [Source(r.stages["evaluate"], "pictures.h5") for r in rounds],
             },

@@ -1,5 +1,6 @@
 """From settings files to a plan: what the Snakefile and the commands beside it have in common."""
 
+import hashlib
 import json
 import os
 import socket
@@ -9,10 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from scalewise import config
+from scalewise.artifacts.atomic import write_text
 from scalewise.code_digest import CodeBase
 from scalewise.config import ConfigError
-from scalewise.data.index import find_images, image_id, index_files
+from scalewise.data.index import FOLDER, UNREADABLE, find_images, index_files
 from scalewise.data.streets.style import check_style
+from scalewise.patterns import label_path
 from scalewise.plan import OUTPUTS, RESULTS, DataFiles, Plan, Stage, finished_results
 from scalewise.publishing import place, publish, published_key
 
@@ -43,20 +46,35 @@ def _index(cache: dict, layout: config.Layout, labels: bool) -> DataFiles:
         return DataFiles(images.digest, None, images.path)
     what = (*which, layout.labels)
     if what not in cache:
-        ids = (image_id(path, layout.images) for path in images.files)
-        paths = [layout.labels.replace("{id}", name) for name in ids]
+        paths = [label_path(path, layout.images, layout.labels) for path in images.files]
         cache[what] = index_files(layout.root, paths, f"labels {layout.labels}, {layout.images}")
     return DataFiles(images.digest, cache[what].digest, images.path, cache[what].path)
 
 
-def _weights(path: Path) -> str:
-    """Digest of a file of weights. Raises ConfigError."""
+def _weights(setting: str, path: Path, sha256: str | None) -> str:
+    """Content hash of a file of weights. Raises ConfigError, also where its SHA-256 is another."""
+    if path.is_dir():
+        raise ConfigError(f"{setting}.file: {path}: a folder; name the file of weights in it")
     if not path.is_file():
         raise ConfigError(
-            f"weights.file: {path}: no such file. Relative paths start from "
+            f"{setting}.file: {path}: no such file. Relative paths start from "
             + _start_of_relative_folders()
         )
-    return index_files(path.parent, [path.name], f"weights {path.name}").digest
+    found = index_files(path.parent, [path.name], f"weights {path.name}").files[path.name]
+    if found == UNREADABLE:
+        raise ConfigError(f"{setting}.file: {path}: cannot be read: who may read it?")
+    if sha256:
+        known = FOLDER / "sha256" / found  # hashing half a gigabyte takes seconds: once is enough
+        if not known.exists():
+            with open(path, "rb") as file:
+                write_text(known, hashlib.file_digest(file, "sha256").hexdigest())
+        is_ = known.read_text(encoding="utf-8")
+        if is_ != sha256:
+            raise ConfigError(
+                f"{setting}.sha256: {path} has {is_}, and {sha256} was expected: fetch the file "
+                "again, or correct the sum"
+            )
+    return found
 
 
 def _check_styles(project: config.Project) -> None:

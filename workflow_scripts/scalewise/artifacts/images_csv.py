@@ -1,26 +1,28 @@
 """`images.csv`: the readable images of a set, one row each, sorted by id."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from scalewise.artifacts import table
 
-_TYPES = {"id": str, "path": str, "width": int, "height": int, "hash": str}
+_TYPES = {"id": str, "path": str, "width": int, "height": int, "hash": str, "mode": str}
 
 
 @dataclass(frozen=True)
 class ImageRow:
-    """id, path relative to the set's root, size in pixels, hash of the file's bytes."""
+    """id, path relative to the set's root, size in pixels, hash of the file's bytes, its mode."""
 
     id: str
     path: str
     width: int
     height: int
     hash: str
+    mode: str = ""
 
 
-def write(path: str | Path, rows: list[ImageRow]) -> None:
-    table.write(path, list(_TYPES), ((r.id, r.path, r.width, r.height, r.hash) for r in rows))
+def write(path: str | Path, rows: Iterable[ImageRow]) -> None:
+    table.write(path, list(_TYPES), (astuple(row) for row in rows))
 
 
 def read(path: str | Path) -> list[ImageRow]:

@@ -1,5 +1,6 @@
 """`problems.csv`: what is wrong with which file of a data set, in words, and the verdict."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,15 @@ _TYPES = {"file": str, "problem": str, "verdict": str}
 
 @dataclass(frozen=True)
 class Problem:
-    """A file (path as a person finds it), its problem, and `stop` (nothing runs) or `skip`."""
+    """A file (path as a person finds it), its problem, and the verdict: `stop` (nothing is
+    trained), `skip` (the file is left out) or `warn` (nothing is done about it)."""
 
     file: str
     problem: str
     verdict: str = "stop"
 
 
-def write(path: str | Path, problems: list[Problem]) -> None:
+def write(path: str | Path, problems: Iterable[Problem]) -> None:
     table.write(path, list(_TYPES), ((p.file, p.problem, p.verdict) for p in problems))
 
 

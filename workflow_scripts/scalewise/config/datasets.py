@@ -1,12 +1,22 @@
 """The data sets of a project: their formats, where their files are, what their ids mean."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
 
+from scalewise import patterns
 from scalewise.config.fields import (
     ByteValue,
     Color,
@@ -22,9 +32,24 @@ from scalewise.config.fields import (
     nothing,
     shown,
 )
-from scalewise.taxonomy import CAMVID, CITYSCAPES, IGNORE, IGNORE_NAME, TAXONOMIES, Taxonomy
+from scalewise.taxonomy import (
+    ALL_CLASSES,
+    CAMVID,
+    CITYSCAPES,
+    CITYSCAPES_TRAIN_IDS,
+    IGNORE,
+    IGNORE_NAME,
+    SYNTHIA,
+    TAXONOMIES,
+    Taxonomy,
+)
 
 DATA_ROOT_VARIABLE = "SCALEWISE_DATA"
+
+
+ClassMap = Annotated[
+    dict[str, str], Field(description="class of the set -> a class of data.classes, or ignore")
+]
 
 
 class StreetsSet(Section):
@@ -35,14 +60,45 @@ class StreetsSet(Section):
     seed: Whole = Field(description="seed of the drawing; training seeds are separate")
     split: Literal["train", "val"] = Field(description="folder below leftImg8bit and gtFine")
     style: dict[str, Number] = Field(description="differences from the source style")
+    map: ClassMap = {}
+
+
+class Gta5Set(Section):
+    """GTA5 (Playing for Data): images/ and labels/ with the same names below `root`."""
+
+    format: Literal["gta5"] = Field(description="GTA5 (Playing for Data) as downloaded")
+    root: str = Field(description="folder that holds images and labels")
+    map: ClassMap = {}
+
+
+def _relative(path: str) -> str:
+    if path.startswith("/"):
+        raise ValueError(f"{shown(path)} must be relative to root: leave out the leading slash")
+    return path
+
+
+class SynthiaSet(Section):
+    """SYNTHIA-RAND-CITYSCAPES: RGB/ and the labels with the same names below `root`."""
+
+    format: Literal["synthia"] = Field(description="SYNTHIA-RAND-CITYSCAPES")
+    root: str = Field(description="folder that holds RGB")
+    labels: Annotated[str, AfterValidator(_relative)] = Field(
+        default="GT/LABELS",
+        description="folder of the labels: the original ones or a copy in one channel, same ids",
+    )
+    map: ClassMap = {}
 
 
 class CityscapesSet(Section):
-    """Cityscapes as downloaded: leftImg8bit/ and gtFine/ (labelIds) below `root`."""
+    """Cityscapes as downloaded: leftImg8bit/ and gtFine/ below `root`."""
 
     format: Literal["cityscapes"] = Field(description="Cityscapes as downloaded")
     root: str = Field(description="folder that holds leftImg8bit and gtFine")
     split: str = Field(description="folder below leftImg8bit and gtFine: train or val")
+    labels: Literal["labelIds", "labelTrainIds"] = Field(
+        default="labelIds", description="which of the label files; labelTrainIds are made by users"
+    )
+    map: ClassMap = {}
 
 
 class CamvidSet(Section):
@@ -50,18 +106,23 @@ class CamvidSet(Section):
 
     format: Literal["camvid"] = Field(description="CamVid in its 11-class form")
     root: str = Field(description="folder that holds images and labels")
+    map: ClassMap = {}
 
 
 class FolderSet(Section):
-    """Any folder: a glob for images, a template for labels, a map from label ids to classes."""
+    """Any folder: a glob for images, a rule for labels, a map from label ids to classes."""
 
     format: Literal["folder"] = Field(description="any folder of images and labels")
     root: str = Field(description="folder that images and labels are relative to")
     images: str = Field(description="glob relative to root; what its stars match is the image's id")
-    labels: OptionalText = Field(default=None, description="path relative to root, with {id}")
+    labels: OptionalText = Field(
+        default=None,
+        description="path relative to root, with {id} or with the wildcards of images",
+    )
     id_to_class: dict[ByteValue, str] = Field(
         default={}, description="label id -> class name or ignore"
     )
+    map: ClassMap = {}
 
     @field_validator("images")
     @classmethod
@@ -72,22 +133,30 @@ class FolderSet(Section):
 
     @field_validator("labels")
     @classmethod
-    def _labels_has_id(cls, value: str | None) -> str | None:
+    def _labels_has_rule(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None:
             return None
-        if "{id}" not in value:
-            raise ValueError("needs {id} where the image's id stands, as in labels/{id}.png")
+        if patterns.ID in value:
+            if "*" in value:
+                raise ValueError("has both {id} and a star: {id} is all that the stars stand for")
+            return _relative(value)
+        own, images = (patterns.wildcards(p) for p in (value, info.data.get("images", value)))
+        if not own:
+            raise ValueError(
+                "needs {id} where the image's id stands, as in labels/{id}.png, or the wildcards "
+                "of images"
+            )
+        if own != images:
+            raise ValueError(
+                f"its wildcards ({', '.join(own)}) do not correspond to those of images "
+                f"({', '.join(images)}): give the same ones in the same order, or use {{id}}"
+            )
         return _relative(value)
 
 
-def _relative(path: str) -> str:
-    if path.startswith("/"):
-        raise ValueError(f"{shown(path)} must be relative to root: leave out the leading slash")
-    return path
-
-
 DataSet = Annotated[
-    StreetsSet | CityscapesSet | CamvidSet | FolderSet, Field(discriminator="format")
+    StreetsSet | Gta5Set | SynthiaSet | CityscapesSet | CamvidSet | FolderSet,
+    Field(discriminator="format"),
 ]
 
 
@@ -115,6 +184,9 @@ class DataSettings(Section):
     classes: Classes = Field(
         description="cityscapes (19), camvid (11), or a list of name and color"
     )
+    subsets: dict[str, list[str]] = Field(
+        description="name -> classes over which a further mean IoU is reported"
+    )
     size: Size = Field(description="working height and width in pixels")
     source_size: Annotated[Size | None, BeforeValidator(nothing)] = Field(
         description="working size of the source images in training; null: as `size`"
@@ -122,6 +194,9 @@ class DataSettings(Section):
     source: DataSet = Field(description="labelled; trained on")
     target: DataSet = Field(description="unlabelled; its labels are never looked at")
     validation: DataSet = Field(description="labelled, of the target's kind; for evaluation alone")
+    on_problem: Literal["stop", "skip"] = Field(
+        description="at a file that is no use: stop before any training, or leave the file out"
+    )
 
 
 @dataclass(frozen=True)
@@ -129,23 +204,28 @@ class Layout:
     """Where a set's files are and what its label ids mean.
 
     root: absolute folder, or None for a set that a stage draws; images: glob; labels: template with
-    {id} or None; label_ids: label id -> class index or `IGNORE`; classes: names that it labels.
+    {id}, glob with the wildcards of `images`, or None; format: of the set; label_ids: label id ->
+    class index or `IGNORE`; classes: those of data.classes that the set's labels are to hold.
     """
 
     root: Path | None
     images: str
     labels: str | None
+    format: str
     label_ids: dict[int, int]
     classes: frozenset[str]
 
 
 def taxonomy(data: DataSettings) -> Taxonomy:
-    """The classes that the network learns."""
+    """The classes that the network learns, and the subsets over which a mean is reported."""
     if isinstance(data.classes, str):
-        return TAXONOMIES[data.classes]
-    return Taxonomy(
-        tuple(c.name for c in data.classes), tuple(tuple(c.color) for c in data.classes)
-    )
+        known = TAXONOMIES[data.classes]
+    else:
+        known = Taxonomy(
+            tuple(c.name for c in data.classes), tuple(tuple(c.color) for c in data.classes)
+        )
+    own = {name: tuple(members) for name, members in data.subsets.items()}
+    return replace(known, subsets={**known.subsets, **own})
 
 
 def data_root(data: DataSettings) -> Path:
@@ -153,41 +233,108 @@ def data_root(data: DataSettings) -> Path:
     return Path(data.root or os.environ.get(DATA_ROOT_VARIABLE) or ".").expanduser()
 
 
-_CITYSCAPES_IMAGES = "leftImg8bit/{split}/**/*_leftImg8bit.png"
-_CITYSCAPES_LABELS = "gtFine/{split}/{id}_gtFine_labelIds.png"
+def _patterns(dataset: DataSet) -> tuple[str, str | None]:
+    """Where images and labels are below the root."""
+    match dataset:
+        case FolderSet():
+            return dataset.images, dataset.labels
+        case SynthiaSet():
+            return "RGB/*.png", f"{dataset.labels.rstrip('/')}/{{id}}.png"
+        case CityscapesSet() | StreetsSet():
+            kind = dataset.labels if isinstance(dataset, CityscapesSet) else "labelIds"
+            return (
+                f"leftImg8bit/{dataset.split}/**/*_leftImg8bit.png",
+                f"gtFine/{dataset.split}/{{id}}_gtFine_{kind}.png",
+            )
+    return "images/*.png", "labels/{id}.png"
+
+
+# what the ids of the formats with fixed classes mean
+_FIXED = {
+    "streets": CITYSCAPES,
+    "gta5": CITYSCAPES,
+    "cityscapes": CITYSCAPES,
+    "synthia": SYNTHIA,
+    "camvid": CAMVID,
+}
+
+
+def _own_ids(dataset: DataSet) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Label id -> the set's own name of the class, or ignore; and the classes that, though they
+    have an id, occur nowhere."""
+    if isinstance(dataset, FolderSet):
+        return dataset.id_to_class, ()
+    own = _FIXED[dataset.format]
+    if isinstance(dataset, CityscapesSet) and dataset.labels == "labelTrainIds":
+        own = CITYSCAPES_TRAIN_IDS
+    names = {i: IGNORE_NAME if c == IGNORE else own.names[c] for i, c in own.label_ids.items()}
+    return names, own.absent
 
 
 def layout(data: DataSettings, dataset: DataSet) -> Layout:
     """Where the files of one of the data sets are, and what its ids mean."""
     names = taxonomy(data).names
+    index = {**{name: i for i, name in enumerate(names)}, IGNORE_NAME: IGNORE}
     root = None
     if not isinstance(dataset, StreetsSet):
         root = Path(os.path.abspath(data_root(data) / Path(dataset.root).expanduser()))
-    if isinstance(dataset, FolderSet):
-        ids = {
-            i: IGNORE if name == IGNORE_NAME else names.index(name) if name in names else -1
-            for i, name in dataset.id_to_class.items()
-        }
-        labelled = frozenset(dataset.id_to_class.values()) - {IGNORE_NAME}
-        return Layout(root, dataset.images, dataset.labels, ids, labelled)
+    own, absent = _own_ids(dataset)
+    means = {name: dataset.map.get(name, name) for name in own.values()}
+    label_ids = {i: index[means[name]] for i, name in own.items() if means[name] in index}
+    classes = frozenset(means[name] for name in means if name not in absent) & set(names)
+    return Layout(root, *_patterns(dataset), dataset.format, label_ids, classes)
 
-    def by_name(own: Taxonomy) -> dict[int, int]:
-        """The set's ids as indices of data.classes, in whatever order these are listed."""
-        index = {c: names.index(n) if n in names else -1 for c, n in enumerate(own.names)}
-        return {i: index.get(c, IGNORE) for i, c in own.label_ids.items()}
 
-    if isinstance(dataset, CamvidSet):
-        patterns, own = ("images/*.png", "labels/{id}.png"), CAMVID
-    else:
-        patterns = tuple(
-            pattern.replace("{split}", dataset.split)
-            for pattern in (_CITYSCAPES_IMAGES, _CITYSCAPES_LABELS)
-        )
-        own = CITYSCAPES
-    return Layout(root, *patterns, by_name(own), frozenset(own.names))
+def _did_you_mean(word: str, valid: Iterable[str]) -> str:
+    near = nearest(word, list(valid))
+    return f"; did you mean '{near}'?" if near else f" ({', '.join(valid)})"
+
+
+def _check_map(data: DataSettings, name: str, where: str) -> None:
+    """That every class of a set means one of data.classes, or is ignored."""
+    dataset, names = getattr(data, name), taxonomy(data).names
+    ids, absent = _own_ids(dataset)
+    own = list(dict.fromkeys(n for n in ids.values() if n != IGNORE_NAME))
+    for key, value in dataset.map.items():
+        if key not in own:
+            raise ConfigError(
+                f"{where}.{name}.map: '{key}' is no class of this set{_did_you_mean(key, own)}"
+            )
+        if value not in (*names, IGNORE_NAME):
+            hint = _did_you_mean(value, (*names, IGNORE_NAME))
+            raise ConfigError(f"{where}.{name}.map.{key}: '{value}' is not in data.classes{hint}")
+    for unknown in own:
+        if unknown not in (*names, *dataset.map, *absent):
+            hint = _did_you_mean(unknown, names)
+            if dataset.format != "folder":
+                hint += f". Say what it is, as in map: {{{unknown}: {IGNORE_NAME}}}"
+            raise ConfigError(
+                f"{where}.{name}: its class '{unknown}' is not among data.classes{hint}"
+            )
+
+
+def _check_subsets(data: DataSettings, where: str) -> None:
+    names = taxonomy(data).names
+    for subset, members in data.subsets.items():
+        if subset in ("", ALL_CLASSES):
+            raise ConfigError(f"{where}.subsets: '{subset}' is no name for a subset: rename it")
+        published = isinstance(data.classes, str) and subset in TAXONOMIES[data.classes].subsets
+        if published or subset == f"{len(taxonomy(data).names)} classes":
+            raise ConfigError(
+                f"{where}.subsets: '{subset}' has a meaning of its own already: rename it"
+            )
+        if not members or len(set(members)) < len(members):
+            raise ConfigError(f"{where}.subsets.{subset}: must name classes, each of them once")
+        for member in members:
+            if member not in names:
+                raise ConfigError(
+                    f"{where}.subsets.{subset}: '{member}' is not among data.classes"
+                    + _did_you_mean(member, names)
+                )
 
 
 def check_classes(data: DataSettings, where: str) -> None:
+    """Raises ConfigError when classes, maps and subsets do not go together."""
     names = taxonomy(data).names
     doubled = [n for n in names if names.count(n) > 1]
     if doubled or IGNORE_NAME in names or not 2 <= len(names) <= 254:
@@ -196,6 +343,7 @@ def check_classes(data: DataSettings, where: str) -> None:
             f"{where}.classes: must be 2 to 254 different names, none of them '{IGNORE_NAME}'; "
             + (f"there are {wrong}" if isinstance(wrong, int) else f"'{wrong}' is wrong")
         )
+    _check_subsets(data, where)
     labelled = {}
     for name in ("source", "validation"):
         dataset = getattr(data, name)
@@ -206,22 +354,30 @@ def check_classes(data: DataSettings, where: str) -> None:
                 f"{where}.{name}.labels: this set needs labels: say where they are, as in "
                 "labels/{id}.png"
             )
+        _check_map(data, name, where)
         if not found.classes:
+            key = "id_to_class" if dataset.format == "folder" and not dataset.map else "map"
+            example = f"{{0: {names[0]}, 255: {IGNORE_NAME}}}" if key == "id_to_class" else ""
             raise ConfigError(
-                f"{where}.{name}.id_to_class: no label id stands for a class: say which does, as "
-                f"in {{0: {names[0]}, 255: {IGNORE_NAME}}}"
+                f"{where}.{name}.{key}: no label id stands for a class: say which does"
+                + (f", as in {example}" if example else "")
             )
-        unknown = sorted(found.classes - set(names))
-        if unknown:
-            near = nearest(unknown[0], names)
-            hint = f"; did you mean '{near}'?" if near else f" ({', '.join(names)})"
-            raise ConfigError(
-                f"{where}.{name}: its class '{unknown[0]}' is not among data.classes{hint}"
-            )
-    for one, other in (("source", "validation"), ("validation", "source")):
-        only = sorted(labelled[one] - labelled[other])
-        if only:
-            raise ConfigError(
-                f"{where}: source and validation have different classes: only {one} has "
-                f"'{only[0]}'. Map both to the same classes (id_to_class)"
-            )
+    if not labelled["source"] & labelled["validation"]:
+        have = "; ".join(f"{k} has {', '.join(sorted(v))}" for k, v in labelled.items())
+        raise ConfigError(
+            f"{where}: source and validation have no class in common ({have}). Map both to the "
+            "same classes"
+        )
+
+
+def class_warnings(data: DataSettings) -> list[str]:
+    """A line for the classes that the source cannot teach, and for those that the validation
+    labels cannot measure."""
+    lines = []
+    for name, what in (("source", "learned"), ("validation", "measured")):
+        found = layout(data, getattr(data, name)).classes
+        lacking = [n for n in taxonomy(data).names if n not in found]
+        if lacking:
+            these = "it is" if len(lacking) == 1 else "they are"
+            lines.append(f"the {name} set has no {', '.join(lacking)}: {these} not {what}")
+    return lines

@@ -15,6 +15,20 @@ class Section(BaseModel):
     # not a number and infinity are no settings
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def in_effect(self, *leave_out: str) -> dict[str, Any]:
+        """Plain values of the settings that have a say beside the others: a key must not change
+        with the power of a schedule that has none."""
+        values = self.model_dump(mode="json", exclude={*leave_out, *self.idle()})
+        for name in values:
+            section = getattr(self, name)
+            if isinstance(section, Section):
+                values[name] = section.in_effect()
+        return values
+
+    def idle(self) -> set[str]:
+        """Settings that have no say beside the others."""
+        return set()
+
 
 def nearest(word: object, valid: Sequence[str]) -> str | None:
     return next(iter(difflib.get_close_matches(str(word), valid, n=1, cutoff=0.5)), None)

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from scalewise.compatibility import released
-from scalewise.config.datasets import check_classes
-from scalewise.config.fields import ConfigError
+from scalewise.config.datasets import check_classes, taxonomy
+from scalewise.config.fields import ConfigError, shown
 from scalewise.config.messages import WHOLE, Layers, check, layer_of, unknown
 from scalewise.config.sections import (
     Experiment,
@@ -147,6 +147,12 @@ def load(files: Sequence[str | Path], overrides: Mapping | None = None) -> Proje
             origin = layer_of(layers, [what])
             raise ConfigError(f"{origin}: {what}: '{twice[0]}' stands twice; each needs its own")
     check_classes(settings.data, f"{layer_of(layers, ['data'])}: data")
+    subsets = ["all", *taxonomy(settings.data).subsets]
+    if settings.report.classes not in subsets:
+        raise ConfigError(
+            f"{layer_of(layers, ['report', 'classes'])}: report.classes: must be one of "
+            f"{', '.join(subsets)}, not {shown(settings.report.classes)}"
+        )
     for experiment in experiments:
         if experiment.settings.data != settings.data:
             label = f"{where}: experiment '{experiment.name}': data"
@@ -170,11 +176,16 @@ def _experiment(
     content = resolve([*layers, (label, changes)])
     content = {key: content[key] for key in ExperimentSettings.model_fields}
     resolved = check(ExperimentSettings, content, lambda location: label)
-    for key in ("validation", "classes", "root"):
+    for key in ("validation", "classes", "subsets", "root", "on_problem"):
         if getattr(resolved.data, key) != getattr(settings.data, key):
             raise ConfigError(
                 f"{label}: data.{key}: must be the same for all experiments of a project, or their "
                 "numbers could not stand in one table: set it outside of the rows"
             )
+    if resolved.rounds.method == "batch_norm" and resolved.network.name == "fcn8s_vgg16":
+        raise ConfigError(
+            f"{label}: rounds.method: fcn8s_vgg16 has no batch-norm whose statistics could be "
+            "re-estimated: take the row out"
+        )
     differences = _flat(changes, resolved.model_dump(mode="json"))
     return Experiment(row.name, row.role, row.description, resolved, differences)

@@ -32,10 +32,10 @@ def _tags(model: type[BaseModel]) -> set[str]:
     return {tag for field in fields for tag in getattr(field.annotation, "__args__", ())}
 
 
-_FORMATS = ("streets", "cityscapes", "camvid", "folder")
+_FORMATS = ("streets", "gta5", "synthia", "cityscapes", "camvid", "folder")
 _NETWORKS = ("compact", "fcn8s_vgg16", "deeplabv2_resnet101")
 TELLING = ("format", "name")  # keys that say which other keys a section has
-WHOLE = frozenset({"id_to_class"})  # maps that a later layer replaces as a whole
+WHOLE = frozenset({"id_to_class", "map", "subsets"})  # maps that a later layer replaces as a whole
 _SETS = ("source", "target", "validation")
 
 

@@ -43,6 +43,11 @@ def _sha256(value: str | None) -> str | None:
     return value.lower() if value else value
 
 
+def _whole(value: Any) -> Any:
+    """A whole number, of what `--config` makes of one."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 class Preprocessing(Section):
     """What is done to an image's 0..255 values before the network sees them."""
 
@@ -56,6 +61,7 @@ class Preprocessing(Section):
 
 
 # as the published VGG-16 and ResNet-101 weights expect it (docs/method.md, the networks)
+IMAGENET = Preprocessing(order="rgb", mean=(123.7, 116.3, 103.5), scale=(58.4, 57.1, 57.4))
 CAFFE = Preprocessing(
     order="bgr", mean=(104.00698793, 116.66876762, 122.67891434), scale=(1.0, 1.0, 1.0)
 )
@@ -69,9 +75,14 @@ class WeightsSettings(Section):
     sha256: Annotated[OptionalText, AfterValidator(_sha256)] = Field(
         default=None, description="refuse the file when its SHA-256 is another"
     )
-    minimum_match: Portion = Field(
-        default=0.9, description="smallest share of the network's tensors that must be found in it"
+    minimum_match: Annotated[Portion | None, BeforeValidator(nothing)] = Field(
+        default=None,
+        description="smallest share of the network's tensors that must be found in it; null: 0.9 "
+        "of weights to start from, all of source-trained ones",
     )
+
+
+OptionalWeights = Annotated[WeightsSettings | None, BeforeValidator(nothing)]
 
 
 class CompactSettings(Section):
@@ -80,8 +91,8 @@ class CompactSettings(Section):
     name: Literal["compact"] = Field(description="residual, dilated, ASPP, skip at 1/4")
     width: Width = Field(default=32, description="channels of the first layers")
     dropout: ShareBelowOne = Field(default=0.1, description="share of features left out")
-    preprocessing: Preprocessing
-    weights: WeightsSettings | None = Field(
+    preprocessing: Preprocessing = IMAGENET
+    weights: OptionalWeights = Field(
         default=None, description="what source training starts from; null: drawn from the seed"
     )
 
@@ -94,7 +105,7 @@ class Fcn8sSettings(Section):
     hidden: Count = Field(default=4096, description="channels of fc6 and fc7; 4096: as published")
     dropout: ShareBelowOne = Field(default=0.5, description="share of features left out")
     preprocessing: Preprocessing = CAFFE
-    weights: WeightsSettings | None = Field(
+    weights: OptionalWeights = Field(
         default=None, description="what source training starts from, ImageNet's for instance"
     )
 
@@ -104,14 +115,14 @@ class DeeplabSettings(Section):
 
     name: Literal["deeplabv2_resnet101"] = Field(description="DeepLab-v2 on ResNet-101")
     width: Width = Field(default=64, description="channels of the first layers; 64: as published")
-    classifier_branches: Literal[2, 4] = Field(
+    classifier_branches: Annotated[Literal[2, 4], BeforeValidator(_whole)] = Field(
         default=4, description="dilations 6, 12, 18, 24; 2: the first two (method row 10)"
     )
     freeze_batchnorm_affine: Truth = Field(
         default=True, description="scales and offsets of batch-norm are not trained"
     )
     preprocessing: Preprocessing = CAFFE
-    weights: WeightsSettings | None = Field(
+    weights: OptionalWeights = Field(
         default=None, description="what source training starts from, ImageNet's for instance"
     )
 
@@ -130,6 +141,9 @@ class OptimizerSettings(Section):
     bias_rate: Positive = Field(description="times learning_rate, for biases")
     classifier_rate: Positive = Field(description="times learning_rate, for the classifier")
 
+    def idle(self) -> set[str]:
+        return {"beta2"} if self.name == "sgd" else set()
+
 
 class ScheduleSettings(Section):
     """How the learning rate falls."""
@@ -142,6 +156,10 @@ class ScheduleSettings(Section):
     drop_every: Count = Field(description="of step: steps between drops")
     drop_factor: Portion = Field(description="of step: times the rate at each drop")
     warmup: Whole = Field(description="steps over which the rate rises from 0 at first")
+
+    def idle(self) -> set[str]:
+        own = {"poly": {"power", "horizon"}, "step": {"drop_every", "drop_factor"}}
+        return set().union(*(keys for name, keys in own.items() if name != self.name))
 
 
 class AugmentationSettings(Section):
@@ -169,7 +187,7 @@ class AugmentationSettings(Section):
 class SourceTrainingSettings(Section):
     """Training on the labelled source images (round 0)."""
 
-    weights: WeightsSettings | None = Field(
+    weights: OptionalWeights = Field(
         description="weights trained on the source already: nothing is trained then"
     )
     steps: Count = Field(description="batches trained on")
@@ -191,7 +209,7 @@ class PortionSteps(Section):
 Portions = Annotated[
     Annotated[Annotated[list[Portion], Field(min_length=1)], Tag("<list>")]
     | Annotated[PortionSteps, Tag("<steps>")],
-    Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<steps>"),
+    Discriminator(lambda v: "<steps>" if isinstance(v, dict | PortionSteps) else "<list>"),
 ]
 
 
@@ -208,7 +226,7 @@ class RoundsSettings(Section):
     @field_validator("portions")
     @classmethod
     def _portions_are_shares(cls, value: list[float] | PortionSteps) -> list[float] | PortionSteps:
-        if isinstance(value, PortionSteps) and (last := _added_up(value)[-1]) > 1:
+        if isinstance(value, PortionSteps) and (last := _added_up(value)[-1]) > 1 + 1e-9:
             raise ValueError(
                 f"grow to {last:g}: no more than all images (1) can be taken; fewer rounds, or a "
                 "smaller step"
@@ -225,7 +243,8 @@ class RoundsSettings(Section):
 
 def _added_up(steps: PortionSteps) -> list[float]:
     # not first + k * step: the last bit of p can decide how many images are taken (method, step 2)
-    return list(accumulate([steps.first] + [steps.step] * (steps.rounds - 1)))
+    sums = accumulate([steps.first] + [steps.step] * (steps.rounds - 1))
+    return [1.0 if 1 < p < 1 + 1e-9 else p for p in sums]
 
 
 class SelectionSettings(Section):
@@ -247,6 +266,9 @@ class SelectionSettings(Section):
     )
     extra_images: Whole = Field(description="images used beyond the selection (method row 2)")
 
+    def idle(self) -> set[str]:
+        return {"minimum_per_class"} if self.scope == "global" else set()
+
 
 class ThresholdSettings(Section):
     """Which pixels of the patches are reliable."""
@@ -259,6 +281,9 @@ class ThresholdSettings(Section):
         description="normalised entropy of a class with one value in an image; nan counts as "
         "reliable (method row 3)"
     )
+
+    def idle(self) -> set[str]:
+        return {"pool"} if self.estimator != "pooled" else set()
 
 
 Scale = Annotated[
@@ -360,6 +385,9 @@ class EvaluationSettings(Section):
 class ReportSettings(Section):
     """What the report shows."""
 
+    classes: str = Field(
+        description="over which classes the headline is: all, or the name of a subset"
+    )
     gallery: Annotated[int, Field(ge=0, le=64), BeforeValidator(number)] = Field(
         description="images shown with every experiment's prediction"
     )
@@ -378,7 +406,9 @@ class ExperimentRow(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: FolderName = Field(description="unique; names its folder and its row in the report")
-    role: Literal["method", "control", ""] = Field(default="", description="for the report")
+    role: Literal["method", "control", "ablation", ""] = Field(
+        default="", description="for the report; an ablation is set against the first method"
+    )
     description: str = Field(default="", description="what it is, in words, for the report")
 
 

@@ -50,8 +50,10 @@ class DataSet:
 
     def own_label(self, number: int) -> np.ndarray:
         """uint8 (h, w) class indices at the label's own size."""
-        path = self._root / self._labels[self.ids[number]].path
-        return self._reading(lambda p: reading.read_label(p, self._table), path)
+        row = self._labels[self.ids[number]]
+        return self._reading(
+            lambda path: reading.read_label(path, self._table, row.mode), self._root / row.path
+        )
 
     @staticmethod
     def _reading(read, path: Path) -> np.ndarray:

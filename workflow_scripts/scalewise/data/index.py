@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalewise.artifacts.atomic import write_text
+from scalewise.errors import UserError
 
 FOLDER = Path("results", "index")
 UNREADABLE = "unreadable"
-_WILD = "*?["
 # A file that changed so shortly before it was indexed may change again under the same time (the
 # coarsest file systems count in steps of two seconds): it is read once more.
 _SETTLED = 2_000_000_000
@@ -36,49 +36,69 @@ class Index:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A file as the index knows it: its content hash, and the size and times that it had then
+    (`None`: they cannot be relied on)."""
+
+    hash: str
+    stamp: tuple[int, ...] | None = None
+
+    def is_unchanged(self, path: str) -> bool:
+        """Whether size and times alone say that the file is the one that was hashed."""
+        return self.stamp is not None and stamp(path) == self.stamp
+
+
 def find_images(root: str | Path, pattern: str) -> list[str]:
     """Paths relative to `root`, with forward slashes, sorted; hidden files are left out.
 
     A link to nothing is among them: it is a mistake to be told, not a file to be left out.
     """
-    found = glob.glob(pattern, root_dir=root, recursive=True)
+    found = set(glob.glob(pattern, root_dir=root, recursive=True))
     files = (p for p in found if not os.path.isdir(os.path.join(root, p)))
     return sorted(p.replace(os.sep, "/") for p in files)
 
 
-def image_id(path: str, pattern: str) -> str:
-    """What the stars of the pattern stand for, from the first to the last of them.
+def _blake2b():
+    return hashlib.blake2b(digest_size=16)
 
-    `image_id("leftImg8bit/val/ulm/a_1_leftImg8bit.png", "leftImg8bit/val/**/*_leftImg8bit.png")`
-    is `"ulm/a_1"`.
-    """
-    first = min(i for i, letter in enumerate(pattern) if letter in _WILD)
-    last = max(i for i, letter in enumerate(pattern) if letter in "*?]")
-    prefix = pattern[: pattern.rfind("/", 0, first) + 1]
-    # a name such as frame_*.png: its constant start is left out as well
-    start = pattern[len(prefix) : first] if "/" not in pattern[first:] else ""
-    suffix = pattern[last + 1 :]
-    return path[len(prefix) + len(start) : len(path) - len(suffix)]
+
+def hash_of(content: bytes) -> str:
+    """Hash of bytes, 32 hexadecimal digits."""
+    digest = _blake2b()
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def require_unchanged(path: str | Path, expected: str) -> None:
+    """Raises UserError where a file is no longer the one that the plan was made with."""
+    try:
+        found = content_hash(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if found != expected:
+        raise UserError(f"{path}: changed since the run began: start again")
 
 
 def content_hash(path: str | Path) -> str:
-    """Hash of a file's bytes, 32 hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=16)
+    """`hash_of` the bytes of a file, which need not fit into memory."""
+    digest = _blake2b()
     with open(path, "rb", buffering=0) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _stamp(path: str) -> list[int] | None:
+def stamp(path: str) -> tuple[int, ...] | None:
+    """Size and times of a file; `None` where there is none."""
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
-        return [0, 0, 0]  # there, but not to be read: the scan says why
+        return (0, 0, 0)  # there, but not to be read: the scan says why
     # the time of the last change of the inode is there for files replaced under their old times
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def index_files(root: str | Path, paths: Iterable[str], name: str) -> Index:
@@ -96,25 +116,35 @@ def index_files(root: str | Path, paths: Iterable[str], name: str) -> Index:
         known = {path: e for path, e in stored["files"].items() if e[2] < settled}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         known = {}
-    stamps = {path: _stamp(os.path.join(root, path)) for path in paths}
+    stamps = {path: stamp(os.path.join(root, path)) for path in paths}
     changed = [
         path
-        for path, stamp in stamps.items()
-        if stamp is not None and known.get(path, [])[:3] != stamp
+        for path, now in stamps.items()
+        if now is not None and tuple(known.get(path, ())[:3]) != now
     ]
     files = {path: known[path][3] for path in stamps if path in known}
-    files.update((path, "") for path, stamp in stamps.items() if stamp is None)
+    files.update((path, "") for path, now in stamps.items() if now is None)
     files.update(_hash_all(root, changed))
     # what is not there, or could not be read, has no stamp: it is looked at anew each time
     entries = {
-        path: [*(stamp if stamp and files[path] != UNREADABLE else [0, 0, 0]), files[path]]
-        for path, stamp in stamps.items()
+        path: [*(now if now and files[path] != UNREADABLE else (0, 0, 0)), files[path]]
+        for path, now in stamps.items()
     }
     if entries != known:
         content = {"root": root, "name": name, "begun": begun, "files": entries}
         write_text(cache, json.dumps(content))
     found = {path: files[path] for path in stamps}
     return Index(digest_of(found), found, str(cache))
+
+
+def read_index(path: str | Path) -> dict[str, Expected]:
+    """An index as it was stored: path relative to the set's root -> what the file is known for."""
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    settled = content["begun"] - _SETTLED
+    return {
+        name: Expected(entry[3], tuple(entry[:3]) if 0 < entry[2] < settled else None)
+        for name, entry in content["files"].items()
+    }
 
 
 def digest_of(files: Mapping[str, str]) -> str:

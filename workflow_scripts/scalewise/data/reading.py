@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ cv2.setNumThreads(0)  # a job uses the threads it was given, and no others
 
 # Pillow's modes of more than 8 bits per channel; converted to RGB they would be cut off at 255
 _WIDE = ("I", "F")
+# Pillow opens colours of 16 bits as RGB of 8, and class ids, which are small, become zeros
+WIDE_COLOUR = "RGB;16"
 UNDECLARED = 254  # label value of ids that the id map does not list (never a class index)
 
 
@@ -23,44 +26,82 @@ class UnreadableImage(UserError):
     """The message says what is wrong, without the file's name."""
 
 
+class WrongKind(UnreadableImage):
+    """The file is whole, but it is not of the kind that was expected."""
+
+
+def decode_image(source: str | Path | bytes) -> tuple[np.ndarray, str]:
+    """An image, given by its path or its bytes, as uint8 (H, W, 3) RGB; and the file's mode.
+
+    Raises UnreadableImage.
+    """
+    with _decoding(source) as (image, mode):
+        if mode.startswith(_WIDE):
+            raise WrongKind(
+                f"holds more than 8 bits per channel (mode {mode}): convert it to 8 bits"
+            )
+        return np.asarray(image.convert("RGB")), mode
+
+
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image as uint8 (H, W, 3) RGB. Raises UnreadableImage."""
-    with _decoding(path) as image:
-        if image.mode.startswith(_WIDE):
-            raise UnreadableImage(
-                f"holds more than 8 bits per channel (mode {image.mode}): convert it to 8 bits"
-            )
-        return np.asarray(image.convert("RGB"))
+    return decode_image(path)[0]
 
 
-def read_label_ids(path: str | Path) -> np.ndarray:
-    """Read a label image as its own ids, uint8 (H, W); a palette image by its indices, one of
-    single bits as 0 and 1.
+def decode_label(source: str | Path | bytes) -> tuple[np.ndarray, str]:
+    """A label image, given by its path or its bytes, as its own ids, uint8 (H, W); and its mode.
 
-    Raises UnreadableImage, also for an image that holds colours rather than ids.
+    A palette image holds its indices, one of single bits 0 and 1, one of 16-bit colours (mode
+    `WIDE_COLOUR`, the encoding of SYNTHIA) the values of its red channel.
+
+    Raises UnreadableImage, also for an image that holds other colours rather than ids.
     """
-    with _decoding(path) as image:
-        if image.mode not in ("L", "P", "1", "I") and not image.mode.startswith("I;16"):
-            raise UnreadableImage(
-                f"holds colours (mode {image.mode}), not class ids; convert it to one channel"
+    with _decoding(source) as (image, mode):
+        if mode == WIDE_COLOUR:
+            content = source if isinstance(source, bytes) else Path(source).read_bytes()
+            # blue, green, red
+            ids = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 2]
+        elif mode in ("L", "P", "1", "I") or mode.startswith("I;16"):
+            ids = np.asarray(image)
+        elif not np.any(image):
+            raise WrongKind(
+                f"holds zeros alone, as colours (mode {mode}): this is what becomes of SYNTHIA's "
+                "16-bit labels in most programs; use the original with format: synthia"
             )
-        ids = np.asarray(image)
+        else:
+            raise WrongKind(
+                f"holds colours (mode {mode}), not class ids; convert it to one channel"
+            )
     if ids.dtype != np.uint8:
         if ids.size and (ids.min() < 0 or ids.max() > 255):
-            raise UnreadableImage(
+            raise WrongKind(
                 f"holds label ids from {int(ids.min())} to {int(ids.max())}; 0 to 255 are possible"
             )
         ids = ids.astype(np.uint8)
+    return ids, mode
+
+
+def read_label_ids(path: str | Path, mode: str = "") -> np.ndarray:
+    """Read a label image as its own ids, uint8 (H, W): see `decode_label`.
+
+    mode: what the scan found. Red is read as an id only from a file that the scan took for one of
+    SYNTHIA's. Raises UnreadableImage.
+    """
+    ids, found = decode_label(path)
+    if found == WIDE_COLOUR != mode:
+        raise WrongKind(f"holds 16-bit colours (mode {found}), not class ids")
     return ids
 
 
 @contextmanager
-def _decoding(path: str | Path) -> Iterator[Image.Image]:
-    """The opened and decoded image."""
+def _decoding(source: str | Path | bytes) -> Iterator[tuple[Image.Image, str]]:
+    """The opened and decoded image, and the mode of its file."""
     try:
-        with Image.open(path) as image:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+            # how the bits are packed is gone once they are decoded
+            wide = image.mode == "RGB" and any(";16" in str(tile.args) for tile in image.tile)
             image.load()
-            yield image
+            yield image, WIDE_COLOUR if wide else image.mode
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
@@ -87,9 +128,12 @@ def lookup_table(label_ids: dict[str, int]) -> np.ndarray:
     return table
 
 
-def read_label(path: str | Path, table: np.ndarray) -> np.ndarray:
-    """Read a label image as class indices, uint8 (H, W), 255 = ignored. Raises UnreadableImage."""
-    return table[read_label_ids(path)]
+def read_label(path: str | Path, table: np.ndarray, mode: str = "") -> np.ndarray:
+    """Read a label image as class indices, uint8 (H, W), 255 = ignored. Raises UnreadableImage.
+
+    mode: of the file, as the scan found it.
+    """
+    return table[read_label_ids(path, mode)]
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
