@@ -1,6 +1,7 @@
 """The report's tables against numbers worked out by hand, its words, figures and page."""
 
 import io
+import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import report
 from scalewise.reporting import figures
 from scalewise.reporting.page import build
 from scalewise.reporting.tables import (
@@ -16,13 +18,17 @@ from scalewise.reporting.tables import (
     Evaluation,
     Missing,
     Project,
+    class_lists,
     compare,
     headline,
+    paired_differences,
     per_class_iou,
     sentences,
     summary,
+    text_means,
     text_table,
 )
+from scalewise.taxonomy import CITYSCAPES
 
 CLASSES = ["road", "car", "train"]
 HOSTILE = "<script>alert('x')</script> & \"ü\" $\\frac$"
@@ -99,6 +105,34 @@ def whole_project():
 LSE = experiment("lse", uses_target=True)
 
 
+def cityscapes(missing, others=48.0, few=8.0):
+    """All 19 classes: `missing` for those that SYNTHIA lacks, `few` for the three more that the
+    13 classes lack, `others` for the 13."""
+    values = [
+        missing if name in ("terrain", "truck", "train")
+        else few if name in ("wall", "fence", "pole")
+        else others
+        for name in CITYSCAPES.names
+    ]  # fmt: skip
+    frame = pd.DataFrame(
+        {"class": CITYSCAPES.names, "iou": values, "intersection": 1, "union": 2, "pixels": 5}
+    )
+    return frame
+
+
+def cityscapes_project(*experiments, **changes):
+    colors = {"classes": CITYSCAPES.names, "colors": CITYSCAPES.colors}
+    return project(*experiments, subsets=CITYSCAPES.subsets, **colors, **changes)
+
+
+ABLATION = experiment("focal_off", "ablation")
+
+
+def ablated(lse, ablation, **more):
+    """Headline of the method and of one ablation, gains by seed after one round."""
+    return rows_of({"lse": lse, "focal_off": ablation}, LSE, {**ABLATION, **more})
+
+
 class TestPerClassIou:
     def test_an_absent_class_is_an_empty_field_in_csv_and_never_zero(self):
         table = per_class_iou([evaluation("lse", 0, 0, [50.123456, 25.0, math.nan])])
@@ -142,6 +176,16 @@ class TestSummary:
         subsets = {"small": ["car", "train"], "other data": ["car", "tram"]}
         table = summary([evaluation("lse", 0, 0, [60.0, 30.0, math.nan])], subsets)
         assert table[["classes", "miou"]].to_numpy().tolist() == [["all", 45.0], ["small", 30.0]]
+
+    @pytest.mark.parametrize(
+        ("missing", "all_classes"), [(0.0, 648 / 19), (math.nan, 648 / 16)], ids=["zero", "nan"]
+    )
+    def test_a_mean_over_16_classes_is_never_divided_by_19(self, missing, all_classes):
+        # the 13: 13 * 48 = 624; with wall, fence and pole at 8: 624 + 24 = 648
+        table = summary([Evaluation("lse", 0, 0, cityscapes(missing))], CITYSCAPES.subsets)
+        assert table.set_index("classes")["miou"].to_dict() == pytest.approx(
+            {"all": all_classes, "16 classes": 648 / 16, "13 classes": 48.0}
+        )
 
     def test_a_subset_called_all_is_refused(self):
         with pytest.raises(ValueError, match="rename it"):
@@ -202,6 +246,62 @@ class TestHeadline:
             {"lse": [4], "zoom": [9]}, experiment("lse"), experiment("zoom", "control", rounds=3)
         )
         assert math.isnan(rows["over_control"].iloc[0])
+
+    def test_the_headline_is_over_the_classes_that_the_project_reports_over(self):
+        evaluations = [
+            Evaluation("lse", 0, 0, cityscapes(0.0, others=40.0)),
+            Evaluation("lse", 0, 1, cityscapes(0.0, others=48.0)),
+        ]
+        table = summary(evaluations, CITYSCAPES.subsets)
+        found = [
+            headline(table, cityscapes_project(LSE, rounds=1, headline=classes)).iloc[0]["gain"]
+            for classes in ("all", "16 classes", "13 classes")
+        ]
+        assert found == pytest.approx([13 * 8 / 19, 13 * 8 / 16, 8.0])
+
+    def test_an_ablation_is_paired_with_the_method_seed_by_seed(self):
+        # differences -1, 1, -3: mean -1; squared deviations 0 + 4 + 4 = 8; sd = sqrt(8 / 2)
+        row = ablated([2, 4, 9], [1, 5, 6]).iloc[1]
+        assert row["reference"] == "lse"
+        assert row["over_reference"] == pytest.approx(-1)
+        assert row["over_reference_sd"] == pytest.approx(2)
+        assert (row["pairs"], row["pairs_up"]) == (3, 1)
+
+    def test_a_seed_that_one_of_the_two_lacks_makes_no_pair(self):
+        row = ablated([2, 4, 9], [1, 5]).iloc[1]
+        assert (row["over_reference"], row["pairs"], row["pairs_up"]) == (0, 2, 1)
+        row = ablated([2], [1, 5]).iloc[1]
+        assert (row["over_reference"], row["pairs"]) == (-1, 1)
+        assert math.isnan(row["over_reference_sd"])
+
+    def test_the_pairs_are_those_of_the_last_rounds_wherever_the_two_started(self):
+        evaluations = [
+            evaluation(name, 0, round, iou)
+            for name, path in (("lse", [20, 30, 26]), ("focal_off", [22, 21, 25]))
+            for round, iou in enumerate(map(float, path))
+        ]
+        described = project(LSE, ABLATION)
+        table = summary(evaluations)
+        assert headline(table, described)["over_reference"].iloc[1] == -1
+        found = paired_differences(table, described)
+        assert found.to_dict("records") == [
+            {"experiment": "focal_off", "seed": 0, "difference": -1.0}
+        ]
+
+    def test_an_ablation_is_no_control_and_is_not_set_against_one(self):
+        rows = rows_of(
+            {"lse": [4], "zoom": [1], "focal_off": [9]},
+            LSE,
+            experiment("zoom", "control"),
+            ABLATION,
+        )
+        assert rows["best_control"].tolist() == ["zoom", "", ""]
+        assert rows["over_control"].isna().tolist() == [False, True, True]
+        assert rows["reference"].tolist() == ["", "", "lse"]
+
+    def test_without_all_rounds_of_both_there_is_no_pair(self):
+        row = ablated([4], [5], rounds=3).iloc[1]
+        assert row["pairs"] == 0 and math.isnan(row["over_reference"])
 
     def test_an_experiment_that_the_project_lacks_is_an_error(self):
         with pytest.raises(ValueError, match="'lse' was evaluated but is not in the project"):
@@ -339,30 +439,123 @@ class TestSentences:
         ]
 
 
+class TestSentencesOfAblations:
+    @pytest.mark.parametrize(
+        ("ablation", "said"),
+        [
+            # differences -0.8, -0.3, 0.2: sd 0.5
+            (
+                [3.2, 3.7, 4.2],
+                "ends 0.3 mIoU below lse (mean of 3 paired seeds, sd 0.5: within their scatter).",
+            ),
+            (
+                [6, 6.2, 6.4],
+                "ends 2.2 mIoU above lse (mean of 3 paired seeds, sd 0.2; higher in 3 of 3).",
+            ),
+            ([4, 4, 4], "ends level with lse (mean of 3 paired seeds, sd 0.0; higher in 0 of 3)."),
+            ([1.5], "ends 2.5 mIoU below lse (one paired seed)."),
+        ],
+    )
+    def test_an_ablation_has_one_line_that_sets_it_against_the_method(self, ablation, said):
+        found = sentences(ablated([4, 4, 4], ablation))
+        assert [s for s in found if "focal_off" in s][0] == f"focal_off {said}"
+
+    def test_neither_a_gain_nor_a_control_is_spoken_of(self):
+        rows = rows_of(
+            {"lse": [4, 5], "zoom": [9, 9], "focal_off": [3, 3]},
+            LSE,
+            experiment("zoom", "control"),
+            ABLATION,
+        )
+        assert sum("focal_off" in sentence for sentence in sentences(rows)) == 1
+
+    def test_what_cannot_be_compared_yet_is_said(self):
+        unfinished = sentences(ablated([4, 4], [5, 5], rounds=3))
+        assert "focal_off is unfinished: it has had 1 of 3 rounds." in unfinished
+        assert "focal_off has not been evaluated yet." in sentences(ablated([4, 4], []))
+        alone = sentences(ablated([], [5, 6]))
+        assert alone[1] == (
+            "focal_off ends at 25.5 mIoU; there is no final result of lse to compare it with."
+        )
+        none = sentences(rows_of({"focal_off": [5, 6]}, ABLATION))
+        assert none == ["focal_off ends at 25.5 mIoU; there is no method to compare it with."]
+
+
 class TestTextTable:
     def test_the_numbers_stand_in_their_columns(self):
         rows = rows_of({"lse": [3.6, 4.1, 4.6], "zoom": [4.6]}, LSE, experiment("zoom", "control"))
-        lines = text_table(rows).splitlines()
-        found = [" ".join(line.split()) for line in lines[2:4]]
-        assert found == [
-            "lse 3 20.0 (0.0) 1: 24.1 (0.5) +4.1 (0.5) 3/3 -0.5 (zoom)",
+        lines = text_table(rows, "16 classes").splitlines()
+        found = [" ".join(line.split()) for line in lines]
+        assert found[3:5] == [
+            "lse 3 20.0 (0.0) 1: 24.1 (0.5) +4.1 (0.5) 3/3 -0.5",
             "zoom 1 20.0 1: 24.6 +4.6 1/1 -",
         ]
+        assert found[-2].startswith("mIoU in percent over 16 classes: mean over seeds")
+        assert found[-1] == "over best control: gain minus that of zoom"
 
-    def test_no_line_is_wider_than_a_terminal_even_with_long_names(self):
-        names = ["a_very_long_name_" * 5, "画像" * 40]
+    def test_ablations_have_a_column_of_their_own(self):
+        lines = text_table(ablated([2, 4, 9], [1, 5, 6])).splitlines()
+        assert lines[0].endswith("over") and lines[1].endswith("lse")
+        found = [" ".join(line.split()) for line in lines]
+        assert found[3:5] == [
+            "lse 3 20.0 (0.0) 1: 25.0 (3.6) +5.0 (3.6) 3/3 - -",
+            "focal_off 3 20.0 (0.0) 1: 24.0 (2.6) +4.0 (2.6) 3/3 - -1.0 (2.0) 1/3",
+        ]
+
+    def test_no_line_is_wider_than_a_terminal_even_with_many_rows_and_long_names(self):
+        names = ["a_very_long_name_" * 5, "画像" * 40, *(f"ablation_{i}" * 5 for i in range(23))]
+        roles = ["method", "control", *["ablation"] * 23]
         rows = rows_of(
-            {names[0]: [11, 40], names[1]: [12, 55]},
-            experiment(names[0]),
-            experiment(names[1], "control"),
+            {name: [-11.5, 40, 3 * i] for i, name in enumerate(names)},
+            *map(experiment, names, roles),
+            rounds=10,
         )
-        lines = text_table(rows).splitlines()
-        wide = sum(c in "画像" for c in lines[3])
-        assert max(map(len, lines)) <= TEXT_WIDTH and len(lines[3]) + wide <= TEXT_WIDTH
-        assert "…" in lines[2]
+        lines = text_table(rows, "16 classes").splitlines()
+        wide = sum(c in "画像" for c in lines[4])
+        assert max(map(len, lines)) <= TEXT_WIDTH and len(lines[4]) + wide <= TEXT_WIDTH
+        assert len(lines) == 2 + 1 + 25 + 1 + 3
+        assert all("…" in line for line in lines[3:28])
 
     def test_it_can_be_written_before_anything_was_evaluated(self):
         assert "lse" in text_table(headline(summary([]), project(LSE)))
+
+
+class TestTextMeans:
+    def test_each_mean_stands_under_its_name_with_its_classes_below(self):
+        evaluations = [
+            Evaluation("lse", seed, round, cityscapes(0.0, others=40.0 + 8 * round + seed))
+            for seed in (0, 2)
+            for round in (0, 1)
+        ]
+        described = cityscapes_project(
+            LSE, experiment("new"), rounds=1, headline="16 classes", untaught=["terrain", "train"]
+        )
+        text = text_means(summary(evaluations, CITYSCAPES.subsets), described)
+        found = [re.sub(" +", " ", line) for line in text.splitlines()]
+        # last rounds: the 13 at 48 and 50; sums 648 and 674 over 19 and over 16; sd of two values
+        # is their difference / sqrt(2): 26 / 19 / 1.414 = 1.0, 26 / 16 / 1.414 = 1.1, 1.4
+        assert found[0] == "experiment 19 classes 16 classes 13 classes"
+        assert found[2:4] == ["lse 34.8 (1.0) 41.3 (1.1) 49.0 (1.4)", "new - - -"]
+        assert found[-4:] == [
+            "19 classes: all classes of the project",
+            "16 classes: all but terrain, truck and train",
+            "13 classes: all but wall, fence, pole, terrain, truck and train",
+            "never taught: terrain and train are labelled in the validation set and not in the "
+            "source",
+        ]
+
+    def test_a_small_subset_is_listed_by_its_own_names(self):
+        assert class_lists(project(LSE, subsets={"big": ["road"]}))[1] == "big: road"
+
+    def test_without_subsets_there_is_nothing_to_add(self):
+        assert text_means(summary([evaluation("lse", 0, 0, 20.0)]), project(LSE)) == ""
+
+    def test_many_subsets_are_no_wider_than_a_terminal(self):
+        subsets = {f"a subset with a long name {i}": ["road"] for i in range(8)}
+        evaluations = [evaluation("lse", 0, round, 20.0) for round in (0, 2)]
+        text = text_means(summary(evaluations, subsets), project(LSE, subsets=subsets))
+        assert max(map(len, text.splitlines())) <= TEXT_WIDTH
+        assert len(re.findall(r"20\.0", text)) == 9
 
 
 @pytest.fixture(scope="module")
@@ -400,6 +593,31 @@ class TestFigures:
     def test_names_that_start_with_an_underscore_are_in_the_legend(self):
         table = summary([evaluation("_lse", 0, 0, 20.0)])
         assert ">_lse<" in figures.miou_over_rounds(table, [experiment("_lse")])
+
+    def test_49_experiments_can_be_told_apart_by_colour_and_marker(self):
+        assert len({figures.look(i) for i in range(49)}) == 49
+
+    def test_ablations_have_a_figure_of_their_own_and_are_in_no_other(self):
+        evaluations = [
+            evaluation(name, seed, round, 20.0 + seed + round)
+            for name in ("lse", "focal_off")
+            for seed in (0, 1)
+            for round in (0, 1, 2)
+        ]
+        described, table = project(LSE, ABLATION), summary(evaluations)
+        rows = described.experiments
+        pairs = paired_differences(table, described)
+        own = figures.ablations(pairs, rows, "lse")
+        assert ">focal_off<" in own and "above or below lse" in own
+        for other in (
+            figures.miou_over_rounds(table, rows),
+            figures.per_class_bars(per_class_iou(evaluations), rows),
+        ):
+            assert ">lse<" in other and "focal_off" not in other
+
+    def test_no_more_than_seven_experiments_have_bars_beside_each_other(self):
+        rows = [experiment(f"e{i}", "ablation" if i == 1 else "") for i in range(10)]
+        assert figures.with_bars(rows) == ["e0", "e2", "e3", "e4", "e5", "e6", "e7"]
 
 
 MISSING = (
@@ -458,8 +676,54 @@ class TestPage:
         assert re.findall(r"<td>([^<]*)<", row) == ["60.0", "20.0", "24.0", "n/a"]
         assert "1 of 3 evaluations is missing:" in page
 
-    def test_subsets_have_rows_of_their_own(self, page):
-        assert "all 3 classes" in page and ">big<" in page
+    def test_the_means_over_subsets_stand_under_their_names(self, page):
+        table = page[page.index("last round, mean IoU over") :]
+        heads = re.findall(r'<th scope="col">([^<]*)</th>', table[: table.index("</thead>")])
+        assert heads == ["3 classes", "big"]
+        row = re.search(r'<span class="name">lse</span></th>(.*?)</tr>', table, re.DOTALL)[1]
+        assert re.findall(r"<td>([^<]*)<", row) == ["26.5", "26.5"]
+        assert "<dt>big</dt><dd>road</dd>" in page
+
+    def test_the_first_table_is_over_the_headline_classes(self):
+        evaluations = [
+            Evaluation("lse", 0, round, cityscapes(0.0, others=40.0 + 8 * round))
+            for round in (0, 1)
+        ]
+        described = cityscapes_project(LSE, rounds=1, headline="16 classes", untaught=["train"])
+        page = build(described, evaluations, [], {})
+        assert "Summary: mean IoU over 16 classes" in page
+        row = re.search(r'<span class="name">lse</span>(.*?)</tr>', page, re.DOTALL)[1]
+        assert re.findall(r"<td[^>]*>([\d.]+)<", row) == ["1", "34.0", "40.5"]
+        assert "train is labelled in the validation set and not in the source" in page
+
+    def test_an_ablation_is_set_against_the_method_in_the_summary_table(self):
+        evaluations = [
+            evaluation(name, seed, 1, 20.0 + gain)
+            for name, gains in (("lse", [2, 4, 9]), ("focal_off", [1, 5, 6]))
+            for seed, gain in enumerate(gains)
+        ]
+        page = build(project(LSE, ABLATION, rounds=1), evaluations, [], {})
+        assert '<th scope="col">over<br>lse</th>' in page
+        row = re.search(r'<span class="name">focal_off</span>(.*?)</tr>', page, re.DOTALL)[1]
+        assert '−1.0<small class="sd"> (2.0)</small><br><small>up in 1 of 3</small>' in row
+        assert "Ablations against lse" in page and "Not drawn: focal_off;" in page
+
+    def test_without_ablations_there_is_no_column_for_them(self, page):
+        assert "over<br>lse" not in page and "Ablations against" not in page
+
+    def test_warnings_are_shown_below_the_stage_that_warns(self):
+        warnings = {"check_data": ["3 images have no <label>"], "retrain": [], "evaluate": ["odd"]}
+        page = build(project(LSE), [], [], {}, warnings)
+        assert '2 warnings: see <a href="#data">' in page
+        found = re.findall(r"<dt>(\w+) warns</dt><dd>\s*<ul class=.plain.>\s*<li>([^<]*)<", page)
+        assert found == [("check_data", "3 images have no &lt;label&gt;"), ("evaluate", "odd")]
+
+    def test_no_warning_is_told_from_no_check(self):
+        checked = build(project(LSE), [], [], {}, {"check_data": []})
+        assert "has a warning" in checked and "not finished" not in checked
+        unchecked = build(project(LSE), [], [], {}, {"evaluate": []})
+        assert "has a warning" not in unchecked
+        assert "The check of the data has not finished." in unchecked
 
     def test_the_gallery_shows_image_label_before_and_after(self, page):
         captions = re.findall(r'alt="second: ([^"]*)"', page)
@@ -487,3 +751,29 @@ class TestPage:
     def test_a_page_can_be_built_before_anything_was_evaluated(self):
         page = build(project(LSE), [], [Missing("lse", 0, 0, "still to run", "")], {})
         assert "lse has not been evaluated yet." in page and "n/a" in page
+
+
+class TestWarningsOfStages:
+    def test_those_of_all_stages_behind_a_result_are_collected_once(self, tmp_path):
+        def stage(name, warnings, **inputs):
+            folder = tmp_path / name
+            folder.mkdir()
+            content = {"stage": name, "notes": {"warnings": warnings} if warnings else {}}
+            content["inputs"] = {
+                role: [{"path": str(path)} for path in files] if isinstance(files, list)
+                else {"path": str(files)}
+                for role, files in inputs.items()
+            }  # fmt: skip
+            (folder / "settings.json").write_text(json.dumps(content))
+            return folder / "file"
+
+        scan = stage("scan_labels", ["blurred"])
+        check = stage("check_data", ["two files are skipped"], problems=[scan])
+        trained = stage("train_source", None, labels=scan, gone=tmp_path / "cleared/images.csv")
+        evaluated = stage("evaluate", ["odd", "odd"], model=trained, labels=scan)
+        assert report.warnings_of([check, evaluated, evaluated]) == {
+            "check_data": ["two files are skipped"],
+            "evaluate": ["odd"],
+            "scan_labels": ["blurred"],
+            "train_source": [],
+        }

@@ -45,12 +45,27 @@ def facts(settings: dict, evaluated: list[Path]) -> dict[str, str]:
         )
         + " (each of K classes gives p / K of its images)",
     }
-    warnings = [w for r in records for w in r["notes"].get("warnings", [])]
-    if warnings:
-        found["Warnings"] = "; ".join(warnings)
     if settings["pinned"]:
         found["Stages kept over a change of code (code: pinned)"] = ", ".join(settings["pinned"])
     return found
+
+
+def warnings_of(files: list[Path]) -> dict[str, list[str]]:
+    """Stage -> what it warns of in its `settings.json`: the stages that made these files, and those
+    that made what they were made from. A stage that was cleared away says nothing."""
+    found: dict[str, dict[str, None]] = {}
+    waiting, seen = [path.parent for path in files], set()
+    for folder in waiting:
+        if folder in seen or not (folder / "settings.json").exists():
+            continue
+        seen.add(folder)
+        record = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        said = record["notes"].get("warnings", [])
+        found.setdefault(record["stage"], {}).update(dict.fromkeys(said))
+        for value in record["inputs"].values():
+            files_of_role = value if isinstance(value, list) else [value]
+            waiting.extend(Path(file["path"]).parent for file in files_of_role)
+    return {stage: list(said) for stage, said in found.items()}
 
 
 def report(job: Job) -> None:
@@ -69,6 +84,8 @@ def report(job: Job) -> None:
         experiments=s["experiments"],
         rounds=s["rounds"],
         gallery=s["gallery"],
+        headline=s["headline"],
+        untaught=s["untaught"],
     )
     summary = tables.summary(evaluations, s["subsets"])
     headline = tables.headline(summary, project)
@@ -78,13 +95,21 @@ def report(job: Job) -> None:
     ):
         with replacing(job.output(name)) as temporary:
             content.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
-    html = page.build(project, evaluations, missing, facts(s, job.inputs("iou")))
+    check = [job.input("check")] if job.has_input("check") else []
+    warnings = warnings_of([*check, *job.inputs("iou")])
+    html = page.build(project, evaluations, missing, facts(s, job.inputs("iou")), warnings)
     write_text(job.output("index.html"), html)
-    words = [tables.text_table(headline), "", *tables.sentences(headline)]
+    over = project.class_sets[project.headline]
+    words = [tables.text_table(headline, over), "", *tables.sentences(headline)]
     words += [
         f"missing: {m.experiment}, seed {m.seed}, round {m.round}: {m.state}" for m in missing
     ]
-    write_text(job.output("summary.txt"), "\n".join(words) + "\n")
+    count = sum(map(len, warnings.values()))
+    if count:
+        words.append(f"warnings: {count}, on the page under 'The data'")
+    text = "\n".join(words) + "\n"
+    means = tables.text_means(summary, project)
+    write_text(job.output("summary.txt"), f"{text}\n{means}" if means else text)
     names = ("index.html", "per_class_iou.csv", "summary.csv", "summary.txt")
     publish([job.output(name) for name in names], s["project"], job.key)
 

@@ -41,7 +41,9 @@ def partial_report(plan: Plan):
                 "detail": detail,
             }
         )
-    return (plan.add_report(finished, missing) if finished else None), missing
+    if not finished:
+        return None, missing
+    return plan.add_report(finished, missing, checked=is_finished(plan.check)), missing
 
 
 def _failures(stages: list) -> list[tuple[str, str]]:

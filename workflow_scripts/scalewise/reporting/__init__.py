@@ -9,10 +9,12 @@ from scalewise.reporting.tables import (
     Evaluation,
     Missing,
     Project,
+    class_lists,
     headline,
     per_class_iou,
     sentences,
     summary,
+    text_means,
     text_table,
 )
 
@@ -21,9 +23,11 @@ __all__ = [
     "Missing",
     "Project",
     "build",
+    "class_lists",
     "headline",
     "per_class_iou",
     "sentences",
     "summary",
+    "text_means",
     "text_table",
 ]

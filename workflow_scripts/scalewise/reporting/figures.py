@@ -5,6 +5,7 @@ in a grey that reads on white and on black. No figure holds a date or refers to 
 """
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,12 @@ from matplotlib.patches import Patch
 
 from scalewise.reporting.tables import ALL_CLASSES
 
+MOST_SHADED = 7
+LONGEST_NAME = 42
 # Okabe and Ito's palette without black and yellow, which vanish on one of the two backgrounds.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+SIGNS = "●■▲◆▼✚✖"  # the markers as text
 
 _INK = "#010203"  # stands for `currentColor`, which matplotlib does not know
 _STYLE = {
@@ -53,55 +57,115 @@ _STYLE = {
 }
 
 
-def miou_over_rounds(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> str:
-    """Mean IoU over all classes after each round, one line per experiment.
+def look(position: int) -> tuple[str, int]:
+    """Colour of the experiment at this position, and the index of its marker: 49 pairs."""
+    count = len(COLORS)
+    return COLORS[position % count], (position + position // count) % len(MARKERS)
+
+
+def with_bars(experiments: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the experiments that `per_class_bars` draws: the first seven that are no ablation,
+    since more bars than that beside each other cannot be told apart."""
+    return [name for name, _ in _lines(experiments)][:MOST_SHADED]
+
+
+def _lines(experiments: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """Names and positions of all but the ablations, which have `ablations` of their own."""
+    return [(e["name"], i) for i, e in enumerate(experiments) if e.get("role") != "ablation"]
+
+
+def miou_over_rounds(
+    table: pd.DataFrame,
+    experiments: Sequence[Mapping[str, Any]],
+    classes: str = ALL_CLASSES,
+) -> str:
+    """Mean IoU after each round, one line per experiment that is no ablation.
 
     The line is the mean over seeds, the band one sample standard deviation to each side (where a
-    round has two seeds or more), each dot one seed. Controls are dashed.
+    round has two seeds or more, and no more than seven lines share the figure), each dot one seed.
+    Controls are dashed.
 
     Args:
         table: from `tables.summary`; miou in percent.
         experiments: `Project.experiments`: names, roles, and the order of the colours.
+        classes: "all" or the name of a subset.
 
     Returns:
         SVG text.
     """
-    table = table[table["classes"] == ALL_CLASSES]
+    table = table[table["classes"] == classes]
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(5.4, 3.3)
+        lines = _lines(experiments)
+        names = [name for name, _ in lines]
+        figure, axes = _figure(5.4, 2.9 + 0.2 * math.ceil(len(names) / _legend_columns(names)))
         handles = []
-        for i, experiment in enumerate(experiments):
-            own = table[table["experiment"] == experiment["name"]].dropna(subset="miou")
-            color = COLORS[i % len(COLORS)]
-            dashes = (0, (4, 2)) if experiment.get("role") == "control" else "-"
-            look = {
+        for name, i in lines:
+            own = table[table["experiment"] == name].dropna(subset="miou")
+            color, marker = look(i)
+            drawn = {
                 "color": color,
-                "marker": MARKERS[i % len(MARKERS)],
-                "linestyle": dashes,
+                "marker": MARKERS[marker],
+                "linestyle": (0, (4, 2)) if experiments[i].get("role") == "control" else "-",
                 "linewidth": 1.8,
                 "markersize": 5.5,
             }
-            handles.append(Line2D([], [], **look))
+            handles.append(Line2D([], [], **drawn))
             per_round = own.groupby("round")["miou"]
             mean, sd = per_round.mean(), per_round.std(ddof=1)
-            if sd.notna().any():
+            if sd.notna().any() and len(lines) <= MOST_SHADED:
                 axes.fill_between(
                     mean.index, mean - sd, mean + sd, color=color, alpha=0.14, linewidth=0
                 )
                 axes.plot(own["round"], own["miou"], ".", color=color, markersize=3.5, alpha=0.6)
-            axes.plot(mean.index, mean, **look)
+            axes.plot(mean.index, mean, **drawn)
         last = int(table["round"].max()) if len(table) else 0
         axes.set_xticks(range(last + 1), ["0\n(source-only)", *map(str, range(1, last + 1))])
         axes.set_xlim(-0.25, last + 0.25)
         axes.set_xlabel("round")
         axes.set_ylabel("mIoU (%)")
         axes.grid(axis="y")
-        _legend(figure, handles, [experiment["name"] for experiment in experiments])
+        _legend(figure, handles, names)
+        return _svg(figure)
+
+
+def ablations(pairs: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], reference: str) -> str:
+    """How far each ablation ends from the method that it is set against, one row per ablation.
+
+    The marker is the mean over paired seeds, the line one sample standard deviation to each side,
+    each dot one seed.
+
+    Args:
+        pairs: from `tables.paired_differences`; differences in points of mIoU.
+        experiments: `Project.experiments`: names, roles, and the order of the colours.
+        reference: name of the method.
+
+    Returns:
+        SVG text.
+    """
+    rows = [(e["name"], i) for i, e in enumerate(experiments) if e.get("role") == "ablation"]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(5.4, 0.8 + 0.27 * len(rows))
+        for y, (name, i) in enumerate(rows):
+            own = pairs.loc[pairs["experiment"] == name, "difference"].astype(float)
+            if own.empty:
+                continue
+            color, marker = look(i)
+            mean, sd = own.mean(), own.std(ddof=1)
+            if len(own) > 1:
+                axes.plot([mean - sd, mean + sd], [y, y], color=color, linewidth=1.8)
+                axes.plot(own, [y + 0.22] * len(own), ".", color=color, markersize=3.5, alpha=0.8)
+            axes.plot(mean, y, color=color, marker=MARKERS[marker], markersize=6)
+        axes.axvline(0, color=_INK, linewidth=0.9)
+        axes.set_yticks(range(len(rows)), [_short(name, 28) for name, _ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(f"mIoU (%) above or below {_short(reference, LONGEST_NAME)}")
+        axes.grid(axis="x")
         return _svg(figure)
 
 
 def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> str:
-    """IoU of each class: source-only against the last round, for every experiment.
+    """IoU of each class: source-only against the last round, of the experiments `with_bars`.
 
     A bar is the mean over seeds of the experiment's last round, the upright line on it the mean of
     the same seeds before adaptation. A class without an IoU has neither.
@@ -114,13 +178,14 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
         SVG text.
     """
     classes = list(dict.fromkeys(table["class"]))
-    count = max(len(experiments), 1)
+    shown = {name: look(i)[0] for name, i in _lines(experiments)[:MOST_SHADED]}
+    count = max(len(shown), 1)
     step = 0.8 / count
     with matplotlib.rc_context(_STYLE):
         height = len(classes) * max(0.24, 0.11 * count + 0.06)
         figure, axes = _figure(5.4, 1.0 + height + 0.1 * count)
-        for i, experiment in enumerate(experiments):
-            own = table[table["experiment"] == experiment["name"]]
+        for i, (name, color) in enumerate(shown.items()):
+            own = table[table["experiment"] == name]
             last = own[own["round"] == own["round"].max()]
             start = own[(own["round"] == 0) & own["seed"].isin(last["seed"])]
             at = np.arange(len(classes)) + (i - (count - 1) / 2) * step
@@ -129,7 +194,6 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
                 for part in (last, start)
             )
             drawn = np.isfinite(end)
-            color = COLORS[i % len(COLORS)]
             axes.barh(at[drawn], end[drawn], height=step * 0.82, color=color, alpha=0.9)
             drawn = np.isfinite(begin)
             axes.vlines(
@@ -141,10 +205,9 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
         axes.set_xlim(0, 100)
         axes.set_xlabel("IoU (%)")
         axes.grid(axis="x")
-        handles = [Patch(color=COLORS[i % len(COLORS)]) for i in range(len(experiments))]
+        handles = [Patch(color=color) for color in shown.values()]
         tick = Line2D([], [], color=_INK, marker="|", markersize=9, linestyle="", markeredgewidth=2)
-        names = [experiment["name"] for experiment in experiments]
-        _legend(figure, [tick, *handles], ["source-only", *names], "outside upper center")
+        _legend(figure, [tick, *handles], ["source-only", *shown], "outside upper center")
         return _svg(figure)
 
 
@@ -155,15 +218,19 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     return figure, figure.add_subplot()
 
 
+def _legend_columns(names: Sequence[str]) -> int:
+    longest = max((len(_short(name, LONGEST_NAME)) for name in names), default=0)
+    return max(1, min(len(names), 66 // (longest + 6)))
+
+
 def _legend(
     figure: Figure, handles: list, names: list[str], where: str = "outside lower center"
 ) -> None:
     # Names are set afterwards: matplotlib would leave out those that start with an underscore.
     if not handles:
         return
-    names = [_short(name, 42) for name in names]
-    longest = max(map(len, names))
-    columns = max(1, min(len(names), 66 // (longest + 6)))
+    columns = _legend_columns(names)
+    names = [_short(name, LONGEST_NAME) for name in names]
     blanks = ["n" * len(name) for name in names]
     legend = figure.legend(handles, blanks, loc=where, ncols=columns, fontsize=9)
     for text, name in zip(legend.get_texts(), names, strict=True):

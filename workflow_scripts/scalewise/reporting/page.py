@@ -15,11 +15,12 @@ from PIL import Image
 
 from scalewise.reporting import figures
 from scalewise.reporting.tables import (
-    ALL_CLASSES,
     Evaluation,
     Missing,
     Project,
+    class_lists,
     headline,
+    paired_differences,
     per_class_iou,
     sentences,
     summary,
@@ -37,6 +38,7 @@ def build(
     evaluations: Iterable[Evaluation],
     missing: Iterable[Missing],
     facts: Mapping[str, str],
+    warnings: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The whole page, HTML text in UTF-8; the same arguments give the same text.
 
@@ -45,6 +47,8 @@ def build(
         evaluations: every evaluation that is there, in any order; may be empty.
         missing: every evaluation that should be there and is not.
         facts: further lines for the end of the page, such as versions and run time.
+        warnings: stage -> what it warns of; a stage that is named and warns of nothing was looked
+            at, so `check_data` is left out only where it is not finished.
 
     Raises:
         ValueError: see `tables.summary` and `tables.headline`.
@@ -59,6 +63,10 @@ def build(
     per_class = per_class_iou(evaluations)
     rows = headline(table, project)
     drawn = len(table) > 0
+    warnings = warnings or {}
+    reference = next((name for name in rows["reference"] if name), "")
+    pairs = paired_differences(table, project)
+    barred = set(figures.with_bars(project.experiments))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -73,71 +81,96 @@ def build(
         missing=missing,
         expected=len(evaluations) + len(missing),
         rounds=max([project.rounds, *rows["rounds"], *rows["last_round"]]),
-        groups=_groups(table, project),
+        ablations_figure=len(pairs) > 0
+        and _inline(figures.ablations(pairs, project.experiments, reference)),
+        rows=_summary_rows(table, project),
+        over=project.class_sets[project.headline],
+        reference=reference,
+        means=_means(table, project) if project.subsets else [],
+        class_lists=[line.split(": ", 1) for line in class_lists(project)],
+        checked="check_data" in warnings,
+        warnings={stage: said for stage, said in warnings.items() if said},
+        left_out=[name for name in order if name not in barred],
         measured=drawn,
-        rounds_figure=drawn and _inline(figures.miou_over_rounds(table, project.experiments)),
-        classes_figure=drawn and _inline(figures.per_class_bars(per_class, project.experiments)),
+        rounds_figure=drawn
+        and bool(barred)
+        and _inline(figures.miou_over_rounds(table, project.experiments, project.headline)),
+        classes_figure=drawn
+        and bool(barred)
+        and _inline(figures.per_class_bars(per_class, project.experiments)),
         class_tables=_class_tables(per_class, table, project),
         gallery=_gallery(project, evaluations),
         legend=[
             *zip(project.classes, map(_hex, project.colors), strict=True),
             (IGNORE_NAME, _hex(IGNORE_COLOR)),
         ],
-        colors=dict(zip(order, (figures.COLORS * (len(order) + 1)), strict=False)),
+        marks={name: _mark(i) for i, name in enumerate(order)},
         dash=NONE,
         not_evaluated=NOT_EVALUATED,
     )
 
 
-def _groups(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]:
-    """The summary table: one group of rows for all classes, then one for each subset."""
-    groups = []
-    for classes in [ALL_CLASSES, *project.subsets]:
-        if classes != ALL_CLASSES and not (table["classes"] == classes).any():
-            continue
-        part = table[table["classes"] == classes]
-        title = f"all {len(project.classes)} classes" if classes == ALL_CLASSES else classes
-        rows = []
-        for row in headline(table, project, classes).to_dict("records"):
-            own = part[part["experiment"] == row["experiment"]]
-            seeds = own["seed"].nunique()
-            cells = []
-            for number in range(max(row["rounds"], row["last_round"]) + 1):
-                values = own.loc[own["round"] == number, "miou"]
-                cells.append(
-                    {
-                        "mean": _number(values.mean()) if len(values) else NOT_EVALUATED,
-                        "sd": _number(values.std(ddof=1)),
-                        "partial": f"{len(values)} of {seeds} seeds"
-                        if 0 < len(values) < seeds
-                        else "",
-                        "last": number == row["last_round"] > 0,
-                    }
-                )
-            unknown = NONE if row["rounds"] == 0 else NOT_EVALUATED
-            rows.append(
+def _summary_rows(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]:
+    """The summary table, over the headline's classes: a row for each experiment."""
+    part = table[table["classes"] == project.headline]
+    rows = []
+    for row in headline(table, project).to_dict("records"):
+        own = part[part["experiment"] == row["experiment"]]
+        seeds = own["seed"].nunique()
+        cells = []
+        for number in range(max(row["rounds"], row["last_round"]) + 1):
+            values = own.loc[own["round"] == number, "miou"]
+            cells.append(
                 {
-                    "name": row["experiment"],
-                    "role": row["role"],
-                    "seeds": row["seeds"],
-                    "cells": cells,
-                    "gain": _signed(row["gain"]) or unknown,
-                    "tone": _tone(row["gain"]),
-                    "sd": _number(row["gain_sd"]) or NONE,
-                    "up": NONE if pd.isna(row["gain"]) else f"{row['seeds_up']} of {row['seeds']}",
-                    "over": _signed(row["over_control"]) or NONE,
-                    "control": row["best_control"],
+                    "mean": _number(values.mean()) if len(values) else NOT_EVALUATED,
+                    "sd": _number(values.std(ddof=1)),
+                    "partial": f"{len(values)} of {seeds} seeds" if 0 < len(values) < seeds else "",
+                    "last": number == row["last_round"] > 0,
                 }
             )
-        groups.append({"title": title, "rows": rows})
-    return groups
+        unknown = NONE if row["rounds"] == 0 else NOT_EVALUATED
+        rows.append(
+            {
+                "name": row["experiment"],
+                "role": row["role"],
+                "seeds": row["seeds"],
+                "cells": cells,
+                "gain": _signed(row["gain"]) or unknown,
+                "tone": _tone(row["gain"]),
+                "sd": _number(row["gain_sd"]),
+                "up": "" if pd.isna(row["gain"]) else f"up in {row['seeds_up']} of {row['seeds']}",
+                "over": _signed(row["over_control"]) or NONE,
+                "control": row["best_control"],
+                "difference": _signed(row["over_reference"]) or NONE,
+                "difference_sd": _number(row["over_reference_sd"]),
+                "pairs": f"up in {row['pairs_up']} of {row['pairs']}" if row["pairs"] else "",
+            }
+        )
+    return rows
+
+
+def _means(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]:
+    """The last round of each experiment over each set of classes: mean, sd and gain."""
+    cells: dict[str, list] = {experiment["name"]: [] for experiment in project.experiments}
+    for classes in project.class_sets:
+        for row in headline(table, project, classes).to_dict("records"):
+            ended = row["last_round"] > 0
+            cells[row["experiment"]].append(
+                {
+                    "mean": (_number(row["miou"]) if ended else "") or NOT_EVALUATED,
+                    "sd": _number(row["miou_sd"]) if ended else "",
+                    "change": _signed(row["gain"]),
+                    "tone": _tone(row["gain"]),
+                }
+            )
+    return [{"name": name, "cells": own} for name, own in cells.items()]
 
 
 def _class_tables(
     per_class: pd.DataFrame, table: pd.DataFrame, project: Project
 ) -> list[dict[str, Any]]:
-    """Per experiment: classes x rounds, mean over seeds, and the change since source-only."""
-    table = table[table["classes"] == ALL_CLASSES]
+    """Per experiment: classes x rounds, mean over seeds, and the change since source-only; below
+    them the means over all classes and over each subset."""
     tables = []
     for experiment in project.experiments:
         own = per_class[per_class["experiment"] == experiment["name"]]
@@ -156,14 +189,17 @@ def _class_tables(
                     "cells": _cells(values, rounds),
                 }
             )
-        values = means.set_index(["seed", "round"])["miou"].unstack()
+        totals = []
+        for classes, title in project.class_sets.items():
+            values = means[means["classes"] == classes].set_index(["seed", "round"])["miou"]
+            totals.append({"name": title, "cells": _cells(values.unstack(), rounds)})
         tables.append(
             {
                 "name": experiment["name"],
                 "rounds": list(rounds),
                 "seeds": own["seed"].nunique(),
                 "rows": rows,
-                "mean": _cells(values, rounds),
+                "totals": totals,
             }
         )
     return tables
@@ -278,6 +314,14 @@ def _png(image: Image.Image) -> str:
 def _inline(svg: str) -> Markup:
     """SVG for use inside HTML, where the names of its namespaces are known already."""
     return Markup(re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg, count=2))
+
+
+def _mark(position: int) -> Markup:
+    """Marker and colour of an experiment in the figures."""
+    color, marker = figures.look(position)
+    sign = figures.SIGNS[marker]
+    # as text: some systems have a picture of their own for the sign
+    return Markup('<span class="dot" style="color: {}">{}&#xFE0E;</span>').format(color, sign)
 
 
 def _hex(color: tuple[int, int, int]) -> str:

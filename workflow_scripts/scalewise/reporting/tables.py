@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-ALL_CLASSES = "all"
+from scalewise.taxonomy import ALL_CLASSES
+
 ONE_SEED_MARGIN = 0.5
 SAME_START = 0.05
 TEXT_WIDTH = 100
@@ -70,12 +71,15 @@ class Project:
         experiments: in the order of the report, mappings with "name" and, if wanted,
             "description" (words),
             "differences" (setting -> value in words, against the base configuration),
-            "role" ("method", "control" or ""),
+            "role" ("method", "control", "ablation" or ""; an ablation is set against the first
+            method),
             "uses_target" (False: no target image enters its training; left out: nothing is
             claimed about it), and
             "rounds" (where it differs from the project's).
         rounds: number of rounds after source-only.
         gallery: number of pictures to show.
+        headline: "all" or the subset over whose classes the result is reported.
+        untaught: classes that the validation set labels and the source does not.
     """
 
     name: str
@@ -88,6 +92,13 @@ class Project:
     experiments: Sequence[Mapping[str, Any]]
     rounds: int
     gallery: int = 4
+    headline: str = ALL_CLASSES
+    untaught: Sequence[str] = ()
+
+    @property
+    def class_sets(self) -> dict[str, str]:
+        """What a mean can be over, "all" or a subset, -> how that is called."""
+        return {ALL_CLASSES: f"{len(self.classes)} classes", **{n: n for n in self.subsets}}
 
 
 def per_class_iou(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
@@ -153,7 +164,7 @@ def summary(
     return table.astype({"miou": float, "gain": float})
 
 
-def headline(table: pd.DataFrame, project: Project, classes: str = ALL_CLASSES) -> pd.DataFrame:
+def headline(table: pd.DataFrame, project: Project, classes: str | None = None) -> pd.DataFrame:
     """One row per experiment, in the project's order: where it started and where it ended.
 
     An experiment's last round is the highest that any of its seeds has; only seeds that have both
@@ -163,20 +174,24 @@ def headline(table: pd.DataFrame, project: Project, classes: str = ALL_CLASSES) 
     Args:
         table: from `summary`.
         project: gives the order, roles and number of rounds of the experiments.
-        classes: "all" or the name of a subset.
+        classes: "all" or the name of a subset; None: what the project reports over.
 
     Returns:
         Columns experiment, role, uses_target (None: unknown), seeds, source_only, source_only_sd,
         last_round, rounds (promised), miou, miou_sd (both of the last round), gain, gain_sd,
         seeds_up (seeds with a gain above 0), best_control, control_gain, over_control (gain minus
-        that of the best control; NaN for controls, and before all rounds are there). The best
-        control is the one with the highest mean gain among those that have had all their rounds.
+        that of the best control; NaN for controls and ablations, and before all rounds are there),
+        reference, over_reference, over_reference_sd, pairs, pairs_up. The best control is the one
+        with the highest mean gain among those that have had all their rounds. The last five are for
+        ablations: the first method, mean and sample sd of the last round minus that of the method
+        with the same seed, the seeds that have both, and those in which the ablation is higher
+        (NaN and 0 before both have had all their rounds).
         last_round is -1 where nothing was evaluated; the gains are NaN where no round after 0 was.
 
     Raises:
         ValueError: if the table has an experiment that the project lacks.
     """
-    table = table[table["classes"] == classes]
+    table = table[table["classes"] == (project.headline if classes is None else classes)]
     names = [experiment["name"] for experiment in project.experiments]
     for name in table["experiment"].unique():
         if name not in names:
@@ -209,13 +224,54 @@ def headline(table: pd.DataFrame, project: Project, classes: str = ALL_CLASSES) 
         )
     controls = [row for row in rows if row["role"] == "control" and _finished(row)]
     best = max(controls, key=lambda row: row["gain"], default=None)
+    method = next((row for row in rows if row["role"] == "method"), None)
     for row in rows:
-        compared = best is not None and row["role"] != "control" and _finished(row)
+        ablation = row["role"] == "ablation"
+        compared = best is not None and row["role"] in ("method", "") and _finished(row)
         row["best_control"] = best["experiment"] if compared else ""
         row["control_gain"] = best["gain"] if compared else math.nan
         row["over_control"] = row["gain"] - row["control_gain"]
+        row["reference"] = method["experiment"] if ablation and method else ""
+        pairs = pd.Series(dtype=float)
+        if row["reference"] and _has_all_rounds(row) and _has_all_rounds(method):
+            pairs = _paired(table, row)
+        row["over_reference"] = pairs.mean()
+        row["over_reference_sd"] = pairs.std(ddof=1)
+        row["pairs"] = len(pairs)
+        row["pairs_up"] = int((pairs > 0).sum())
     columns = {name: pd.Series([row[name] for row in rows], dtype=_dtype(name)) for name in _ROW}
     return pd.DataFrame(columns)
+
+
+def paired_differences(
+    table: pd.DataFrame, project: Project, classes: str | None = None
+) -> pd.DataFrame:
+    """The ablations seed by seed: the last round minus that of the first method, same seed.
+
+    Args:
+        as for `headline`, whose over_reference is the mean of these differences.
+
+    Returns:
+        Columns experiment, seed, difference (points of mIoU); ablations in the project's order.
+    """
+    rows = headline(table, project, classes)
+    table = table[table["classes"] == (project.headline if classes is None else classes)]
+    parts = []
+    for row in rows[rows["pairs"] > 0].to_dict("records"):
+        pairs = _paired(table, row).rename("difference").reset_index()
+        parts.append(pairs.assign(experiment=row["experiment"]))
+    columns = ["experiment", "seed", "difference"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _paired(table: pd.DataFrame, row: Mapping[str, Any]) -> pd.Series:
+    """Last round of an experiment minus that of its reference, by seed."""
+    results = []
+    for name in (row["experiment"], row["reference"]):
+        own = table[table["experiment"] == name]
+        last = own[own["round"] == own["round"].max()]
+        results.append(last.set_index("seed")["miou"])
+    return (results[0] - results[1]).dropna()
 
 
 _ROW = (
@@ -235,13 +291,19 @@ _ROW = (
     "best_control",
     "control_gain",
     "over_control",
+    "reference",
+    "over_reference",
+    "over_reference_sd",
+    "pairs",
+    "pairs_up",
 )
 
 
 def _dtype(column: str) -> type:
-    if column in ("experiment", "role", "uses_target", "best_control"):
+    if column in ("experiment", "role", "uses_target", "best_control", "reference"):
         return object
-    return int if column in ("seeds", "last_round", "rounds", "seeds_up") else float
+    counts = ("seeds", "last_round", "rounds", "seeds_up", "pairs", "pairs_up")
+    return int if column in counts else float
 
 
 def compare(method: Mapping[str, Any], control: Mapping[str, Any]) -> str:
@@ -262,9 +324,9 @@ def sentences(rows: pd.DataFrame) -> list[str]:
 
     Rules, in this order; figures are rounded to one decimal first wherever they are printed.
 
-    1. Each experiment: how far its last round is above source-only, or that it "harmed" where the
-       mean is below, or that it is "level" where the gain rounds to 0.0. Where that
-       is less than its own standard deviation over seeds, the sentence says that the seeds
+    1. Each experiment but the ablations: how far its last round is above source-only, or that it
+       "harmed" where the mean is below, or that it is "level" where the gain rounds to 0.0. Where
+       that is less than its own standard deviation over seeds, the sentence says that the seeds
        scatter more. An experiment without all its rounds is called unfinished.
     2. Each method (role "method") that ended above source-only, against every control that has had
        all its rounds (`compare`): controls that gain as much or more are named, and the gain is
@@ -275,13 +337,16 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     3. A method and the best control whose source-only means differ by more than 0.05 mIoU: said,
        because gains from different starts do not compare.
     4. Methods without any control, and controls without a result, are named.
-    5. One seed proves little: said once, with the names where not all are concerned.
+    5. Each ablation, one line: how far its last round is from that of the first method, over the
+       seeds that have both; where that is less than its own standard deviation over these seeds,
+       it is within their scatter.
+    6. One seed proves little: said once, with the names where not all are concerned.
 
     Args:
         rows: from `headline`.
     """
     records = rows.to_dict("records")
-    said = [_how_it_ended(row) for row in records]
+    said = [_how_it_ended(row) for row in records if row["role"] != "ablation"]
     methods = [row for row in records if row["role"] == "method"]
     controls = [row for row in records if row["role"] == "control"]
     ready = [row for row in controls if _finished(row)]
@@ -298,6 +363,7 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     if methods and unready:
         verb = "has" if len(unready) == 1 else "have"
         said.append(f"{_list(unready)} {verb} no final result yet and {verb} not been compared.")
+    said += [_against_reference(row) for row in records if row["role"] == "ablation"]
     adapted = [row for row in records if not math.isnan(row["gain"])]
     single = [row["experiment"] for row in adapted if row["seeds"] == 1]
     if single:
@@ -308,43 +374,122 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     return said
 
 
-def text_table(rows: pd.DataFrame) -> str:
+def text_table(rows: pd.DataFrame, over: str = "") -> str:
     """The headline for a terminal: one line per experiment, at most 100 columns wide.
 
     Mean over seeds, sample standard deviation over seeds in brackets, "-" where there is none.
 
     Args:
         rows: from `headline`.
+        over: which classes the means are over, in words.
     """
-    heads = ["experiment", "seeds", "source-only", "last round", "gain", "up", "over best control"]
-    lines = [heads]
-    for row in rows.to_dict("records"):
+    records = rows.to_dict("records")
+    control = next((row["best_control"] for row in records if row["best_control"]), "")
+    reference = next((row["reference"] for row in records if row["reference"]), "")
+    heads = [["", "experiment"], ["", "seeds"], ["source-", "only"], ["", "last round"]]
+    heads += [["", "gain"], ["", "up"], ["over best", "control"]]
+    if reference:
+        heads.append(["over", _fit(reference, min(_width(reference), 14), True)])
+    lines = []
+    for row in records:
         result = _mean_sd(row["miou"], row["miou_sd"])
-        ended = row["last_round"] > 0
-        over = _signed(row["over_control"])
-        lines.append(
-            [
-                row["experiment"],
-                str(row["seeds"]),
-                _mean_sd(row["source_only"], row["source_only_sd"]),
-                f"{row['last_round']}: {result}" if ended else "-",
-                _mean_sd(row["gain"], row["gain_sd"], sign=True),
-                "-" if math.isnan(row["gain"]) else f"{row['seeds_up']}/{row['seeds']}",
-                over if over == "-" else f"{over} ({row['best_control']})",
-            ]
-        )
-    gap = 2 * (len(heads) - 1)
-    widths = [max(_width(line[i]) for line in lines) for i in range(len(heads))]
-    widths[-1] = min(widths[-1], 26)
-    widths[0] = min(widths[0], TEXT_WIDTH - gap - sum(widths[1:]))
-    left = (0, len(heads) - 1)
-    text = [
-        "  ".join(_fit(cell, widths[i], i in left) for i, cell in enumerate(line)).rstrip()
-        for line in lines
+        line = [
+            row["experiment"],
+            str(row["seeds"]),
+            _mean_sd(row["source_only"], row["source_only_sd"]),
+            f"{row['last_round']}: {result}" if row["last_round"] > 0 else "-",
+            _mean_sd(row["gain"], row["gain_sd"], sign=True),
+            "-" if math.isnan(row["gain"]) else f"{row['seeds_up']}/{row['seeds']}",
+            _signed(row["over_control"]),
+        ]
+        if reference:
+            difference = _mean_sd(row["over_reference"], row["over_reference_sd"], sign=True)
+            pairs = f" {row['pairs_up']}/{row['pairs']}" if row["pairs"] else ""
+            line.append(difference + pairs)
+        lines.append(line)
+    notes = [
+        f"mIoU in percent{f' over {over}' if over else ''}: mean over seeds (sample sd); the last "
+        "round is the result"
     ]
-    rule = "-" * min(TEXT_WIDTH, sum(widths) + gap)
-    note = "mIoU in percent: mean over seeds (sample sd); the last round is the result"
-    return "\n".join([text[0], rule, *text[1:], rule, note]) + "\n"
+    if control:
+        notes.append(f"over best control: gain minus that of {control}")
+    if reference:
+        notes.append(f"over {reference}: last round minus that of {reference} with the same seed")
+    return _aligned(heads, lines, notes)
+
+
+def text_means(table: pd.DataFrame, project: Project) -> str:
+    """The mean of each experiment's last round over all classes and over each subset, for a
+    terminal: at most 100 columns wide, a column for each mean under its name, and below them which
+    classes each is over. Empty for a project without subsets.
+
+    Args:
+        table: from `summary`.
+        project: gives the classes, the subsets and the experiments.
+    """
+    if not project.subsets:
+        return ""
+    sets = list(project.class_sets.items())
+    notes = [
+        "mIoU of the last round, by the classes it is the mean of; a class that is neither in the",
+        "labels nor in the predictions has no IoU and does not count",
+    ]
+    blocks = []
+    for part in (sets[i : i + 5] for i in range(0, len(sets), 5)):
+        heads = [
+            ["experiment"],
+            *([_fit(title, min(_width(title), 14), True)] for _, title in part),
+        ]
+        columns = [
+            [
+                _mean_sd(row["miou"], row["miou_sd"]) if row["last_round"] > 0 else "-"
+                for row in headline(table, project, classes).to_dict("records")
+            ]
+            for classes, _ in part
+        ]
+        names = [experiment["name"] for experiment in project.experiments]
+        lines = [list(line) for line in zip(names, *columns, strict=True)]
+        blocks.append(_aligned(heads, lines, notes))
+    return "\n".join([*blocks, *class_lists(project)]) + "\n"
+
+
+def class_lists(project: Project) -> list[str]:
+    """Which classes each mean is over, one line each; and those that nothing teaches."""
+    lines = []
+    for name, title in project.class_sets.items():
+        members = list(project.classes if name == ALL_CLASSES else project.subsets[name])
+        others = [c for c in project.classes if c not in members]
+        if not others:
+            said = "all classes of the project"
+        elif len(others) < len(members):
+            said = f"all but {_list(others)}"
+        else:
+            said = _list(members)
+        lines.append(f"{title}: {said}")
+    if project.untaught:
+        verb = "is" if len(project.untaught) == 1 else "are"
+        lines.append(
+            f"never taught: {_list(list(project.untaught))} {verb} labelled in the validation set "
+            f"and not in the source"
+        )
+    return lines
+
+
+def _aligned(heads: list[list[str]], lines: list[list[str]], notes: list[str]) -> str:
+    """Columns under their heads (one or more lines each); the first, to the left, gives way."""
+    count = len(heads)
+    gap = 2 * (count - 1)
+    rows = [*(list(line) for line in zip(*heads, strict=True)), *lines]
+    widths = [max(_width(row[i]) for row in rows) for i in range(count)]
+    widths[0] = min(widths[0], TEXT_WIDTH - gap - sum(widths[1:]))
+    text = [
+        "  ".join(_fit(cell, widths[i], i == 0) for i, cell in enumerate(row)).rstrip()
+        for row in rows
+    ]
+    rule = "-" * (sum(widths) + gap)
+    notes = [_fit(note, min(_width(note), TEXT_WIDTH), True) for note in notes]
+    top = len(heads[0])
+    return "\n".join([*text[:top], rule, *text[top:], rule, *notes]) + "\n"
 
 
 def _ordered(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
@@ -362,8 +507,12 @@ def _ordered(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
     return [by_key[key] for key in sorted(by_key)]
 
 
+def _has_all_rounds(row: Mapping[str, Any]) -> bool:
+    return row["last_round"] >= row["rounds"]
+
+
 def _finished(row: Mapping[str, Any]) -> bool:
-    return row["last_round"] >= row["rounds"] and not math.isnan(row["gain"])
+    return _has_all_rounds(row) and not math.isnan(row["gain"])
 
 
 def _margin(*rows: Mapping[str, Any]) -> float:
@@ -405,6 +554,30 @@ def _how_it_ended(row: Mapping[str, Any]) -> str:
         f"{verdict} (mean of {seeds} seeds, sd {row['gain_sd']:.1f}; "
         f"{row['seeds_up']} of {seeds} seeds up){clear}."
     )
+
+
+def _against_reference(row: Mapping[str, Any]) -> str:
+    name, reference = row["experiment"], row["reference"]
+    if row["last_round"] < 0:
+        return f"{name} has not been evaluated yet."
+    if not _has_all_rounds(row):
+        return f"{name} is unfinished: it has had {row['last_round']} of {row['rounds']} rounds."
+    if not row["pairs"]:
+        lacking = f"no final result of {reference}" if reference else "no method"
+        return f"{name} ends at {row['miou']:.1f} mIoU; there is {lacking} to compare it with."
+    difference, sd = row["over_reference"], row["over_reference_sd"]
+    size = round(abs(difference), 1)
+    if size:
+        verdict = f"{size:.1f} mIoU {'above' if difference > 0 else 'below'} {reference}"
+    else:
+        verdict = f"level with {reference}"
+    if row["pairs"] == 1:
+        return f"{name} ends {verdict} (one paired seed)."
+    if abs(difference) < sd:
+        seeds = ": within their scatter"
+    else:
+        seeds = f"; higher in {row['pairs_up']} of {row['pairs']}"
+    return f"{name} ends {verdict} (mean of {row['pairs']} paired seeds, sd {sd:.1f}{seeds})."
 
 
 def _against_controls(method: Mapping[str, Any], controls: list[Mapping[str, Any]]) -> list[str]:
