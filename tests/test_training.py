@@ -20,6 +20,7 @@ from scalewise.training import loop
 from scalewise.training import state as state_module
 from scalewise.training.losses import cross_entropy
 from scalewise.training.optimization import learning_rate, make_optimizer
+from scalewise.training.optimizer_state import moments
 from scalewise.training.randomness import batch_items, derived_seed, generator
 from scalewise.training.state import StateInUse, TrainingState
 
@@ -88,6 +89,7 @@ def training(
     crash_at: int | None = None,
     nan_at: int | None = None,
     steps: int = STEPS,
+    carried: dict | None = None,
 ):
     """Train; return the weights, the rows, and the steps that were worked on in this call."""
     torch.manual_seed(derived_seed(SEED, "weights"))
@@ -111,6 +113,7 @@ def training(
         assert columns == ["learning_rate", "loss", "twice"]
         result["folder_at_finish"] = job.state_folder.exists()
         result["rows"] = rows.copy()
+        result["moments"] = moments(optimizer, model)
 
     try:
         loop.train(
@@ -124,6 +127,7 @@ def training(
             optimizer_settings=optimizer,
             schedule=POLY,
             finish=finish,
+            carried=carried,
         )
     finally:
         result["made"] = made
@@ -153,6 +157,22 @@ class TestResuming:
         rest = training(make_job(), optimizer=optimizer)
         assert rest["made"] == list(range(stop_at + 1, STEPS))
         require_equal(whole, rest)
+
+    @pytest.mark.parametrize("settings", [ADAMW, SGD, RATES], ids=["adamw", "sgd", "rates"])
+    def test_so_does_one_that_goes_on_with_the_moments_of_another(self, settings):
+        before = training(make_job(key="b" * 16), optimizer=settings)["moments"]
+        kept = {name: value.clone() for name, value in before.items()}
+        whole = training(make_job(key="a" * 16), optimizer=settings, carried=before)
+        fresh = training(make_job(key="c" * 16), optimizer=settings)
+        assert any(not torch.equal(whole["weights"][k], v) for k, v in fresh["weights"].items())
+        with pytest.raises(KeyboardInterrupt):
+            training(make_job(), optimizer=settings, carried=before, stop_at=4)
+        rest = training(make_job(), optimizer=settings, carried=before)
+        assert rest["made"] == list(range(5, STEPS))
+        require_equal(whole, rest)
+        assert all(torch.equal(whole["moments"][k], v) for k, v in rest["moments"].items())
+        # what was given is not changed in place
+        assert all(torch.equal(kept[k], v) for k, v in before.items())
 
     def test_so_does_one_that_was_stopped_again_and_again(self):
         whole = training(make_job(key="a" * 16))

@@ -1,6 +1,5 @@
 """Weights files: what is read, renamed, fitted and refused."""
 
-import hashlib
 import logging
 import os
 import pickle
@@ -11,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from scalewise.errors import UserError
-from scalewise.models import store, weights
+from scalewise.models import store
 from scalewise.models.deeplab import DeepLab
 from scalewise.models.fcn8s import FCN8s
-from scalewise.models.weights import WeightsFile, fit, load_into, read
+from scalewise.models.weights import WeightsFile, fit, load_file, load_into, read
 
 PREPROCESSING = {"order": "bgr", "mean": [104.0, 116.7, 122.7], "scale": [1.0, 1.0, 1.0]}
 TENSORS = {"conv1_1.weight": torch.ones(2, 3), "conv1_1.bias": torch.arange(2.0)}
@@ -202,23 +201,6 @@ class TestReading:
         self.refused(tmp_path, "a folder")
 
 
-class TestSum:
-    def test_the_right_sum_passes_in_any_case(self, tmp_path):
-        (tmp_path / "w").write_bytes(b"abc")
-        weights.check_sha256(tmp_path / "w", hashlib.sha256(b"abc").hexdigest().upper())
-
-    def test_a_wrong_sum_is_shown_beside_the_right_one(self, tmp_path):
-        (tmp_path / "w").write_bytes(b"abc")
-        with pytest.raises(UserError) as error:
-            weights.check_sha256(tmp_path / "w", "00ff")
-        assert "ba7816bf8f01cfea414140de5dae2223" in str(error.value)
-        assert "00ff" in str(error.value) and str(tmp_path / "w") in str(error.value)
-
-    def test_a_missing_file_is_the_user_s_mistake(self, tmp_path):
-        with pytest.raises(UserError, match="no such weights file"):
-            weights.check_sha256(tmp_path / "w", "00")
-
-
 class TestTorchvision:
     def test_vgg16_becomes_fcn8s_and_its_linear_layers_convolutions(self, tmp_path):
         layout = torchvision_vgg16()
@@ -389,3 +371,69 @@ class TestFitting:
             "upscore8.weight); 1 missing (fc7.bias); 1 unexpected (extra); 0 of another shape"
             in (caplog.text)
         )
+
+
+class TestFiles:
+    """What a stage does with a file: `load_file`."""
+
+    SETTINGS = {
+        "name": "deeplabv2_resnet101", "width": 2, "classifier_branches": 4,
+        "freeze_batchnorm_affine": True,
+        "preprocessing": {"order": "bgr", "mean": [104.0, 116.7, 122.7], "scale": [1.0, 1.0, 1.0]},
+    }  # fmt: skip
+    CLASSES = ["a", "b", "c"]
+
+    def load(self, path, network=None, pretrained=False, minimum=None, **changes):
+        told = []
+        load_file(
+            network or deeplab(), {**self.SETTINGS, **changes}, self.CLASSES, path,
+            {"minimum_match": minimum}, pretrained=pretrained, warn=told.append,
+        )  # fmt: skip
+        return told
+
+    def test_source_trained_weights_must_be_whole_unless_less_is_allowed(self, tmp_path):
+        tensors = scrambled(deeplab())
+        del tensors["layer4.0.conv1.weight"]
+        torch.save(tensors, tmp_path / "w.pth")
+        with pytest.raises(UserError, match="layer4.0.conv1.weight"):
+            self.load(tmp_path / "w.pth")
+        assert self.load(tmp_path / "w.pth", pretrained=True) == []
+        (told,) = self.load(tmp_path / "w.pth", minimum=0.9)
+        assert "lacks 1 tensors" in told and "layer4.0.conv1.weight" in told
+
+    def test_values_that_no_training_ends_in_are_refused(self, tmp_path):
+        for value in (torch.nan, torch.inf):
+            tensors = scrambled(deeplab())
+            tensors["layer1.0.bn1.bias"][1] = value
+            torch.save(tensors, tmp_path / "w.pth")
+            with pytest.raises(UserError, match=r"layer1\.0\.bn1\.bias holds values that are no"):
+                self.load(tmp_path / "w.pth")
+        tensors["layer1.0.bn1.bias"] = torch.zeros(2, dtype=torch.int64)
+        torch.save(tensors, tmp_path / "w.pth")
+        with pytest.raises(UserError, match="no trained weights"):
+            self.load(tmp_path / "w.pth")
+
+    def test_torchvisions_weights_ask_for_their_preprocessing(self, tmp_path):
+        tensors = {k: v for k, v in scrambled(deeplab()).items() if not k.startswith("layer5")}
+        torch.save(tensors, tmp_path / "caffe.pth")
+        assert self.load(tmp_path / "caffe.pth", pretrained=True) == []
+        torch.save({**tensors, "fc.weight": torch.ones(1000, 256)}, tmp_path / "torchvision.pth")
+        (told,) = self.load(tmp_path / "torchvision.pth", pretrained=True)
+        assert "trained on RGB" in told and "order: rgb" in told
+        rgb = {"order": "rgb", "mean": [123.7, 116.3, 103.5], "scale": [58.4, 57.1, 57.4]}
+        assert self.load(tmp_path / "torchvision.pth", pretrained=True, preprocessing=rgb) == []
+
+    def test_our_own_files_must_be_of_this_network_and_these_classes(self, tmp_path):
+        path = tmp_path / "model.safetensors"
+        store.save(path, deeplab(), self.SETTINGS, self.CLASSES, (64, 64))
+        assert self.load(path) == []
+        # what changes no output may differ
+        assert self.load(path, freeze_batchnorm_affine=False) == []
+        with pytest.raises(
+            UserError, match="network.classifier_branches 4, and the settings say 2"
+        ):
+            self.load(path, classifier_branches=2)
+        store.save(path, deeplab(), self.SETTINGS, ["a", "b", "d"], (64, 64))
+        with pytest.raises(UserError, match="knows the classes a, b, d"):
+            self.load(path)
+        assert self.load(path, pretrained=True) == []

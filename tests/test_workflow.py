@@ -20,7 +20,8 @@ COMMAND = [
 
 def snakemake(folder, *arguments, config=TINY, slots=("--resources", "gpu=1"), environment=None):
     """Run snakemake in `folder`; return exit status and all that it printed."""
-    command = [*COMMAND, "--directory", str(folder), "--configfile", str(config), *slots]
+    configs = map(str, config if isinstance(config, list) else [config])
+    command = [*COMMAND, "--directory", str(folder), "--configfile", *configs, *slots]
     done = subprocess.run(
         [*command, *arguments],
         cwd=folder,

@@ -26,7 +26,7 @@ Exit status: 0; 1 where a comparison is out of its bounds (selected: equal, in o
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -129,9 +129,13 @@ def main(arguments: list[str]) -> int:
     )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
+        if not is_zipfile(options.input):
+            raise ValueError("not an .npz file; see --help")
         with np.load(options.input, allow_pickle=False) as file:
             given = {name: file[name] for name in file.files}
         probabilities = given["probs"]
+        if probabilities.ndim != 4:
+            raise ValueError(f"probs is {probabilities.shape}, not (images, classes, h, w)")
         result = repeat_round(
             probabilities,
             given["images"],

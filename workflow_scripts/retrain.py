@@ -119,7 +119,7 @@ def retrain(job: Job) -> None:
             kept = moments(optimizer, network) if s["carry_optimizer"] else {}
             optimizer_file.write(job.output("optimizer.safetensors"), kept)
             if patch_batches is not None:
-                log.info("patches without a reliable pixel: %d", patch_batches.empty)
+                log.info("patches read without a reliable pixel: %d", patch_batches.empty)
 
         train(
             job,

@@ -21,10 +21,16 @@ def select(job: Job) -> None:
     if nothing:
         log.info("classes that select no image: %s", ", ".join(nothing))
     if len(selection.images) == 0:
+        portion, most = job.settings["portion"], max(map(len, ranking.rankings))
+        if job.settings["scope"] == "global":
+            raise UserError(
+                f"no image is selected: p = {portion:g} of {len(images)} images is less than one. "
+                "Raise rounds.portions"
+            )
         raise UserError(
-            f"no image is selected: p = {job.settings['portion']:g} of {len(images)} images "
-            f"over {int(ranking.in_source.sum())} classes is less than one image for every class. "
-            "Raise rounds.portions, or set selection.minimum_per_class to 1"
+            f"no image is selected: with p = {portion:g} each class takes p / {ranking.divisor} of "
+            f"the images that show it, at most {most} of {len(images)}. Raise rounds.portions, or "
+            "set selection.minimum_per_class to 1"
         )
     job.notes["selected"] = len(selection.images)
     job.notes["classes_without_images"] = nothing

@@ -8,6 +8,7 @@ import torch
 
 from scalewise.artifacts import training_csv
 from scalewise.data.dataset import DataSet
+from scalewise.data.index import require_unchanged
 from scalewise.job import Job, run
 from scalewise.models import store, weights
 from scalewise.models.network import freeze_batchnorm, normalise
@@ -32,6 +33,7 @@ def train_source(job: Job) -> None:
         torch.manual_seed(derived_seed(s["seed"], "weights"))
         model = store.build(s["network"], len(s["classes"]))
         if "weights" in job.locations:
+            require_unchanged(job.locations["weights"], job.contents["weights"])
             weights.load_file(
                 model,
                 s["network"],
@@ -39,6 +41,7 @@ def train_source(job: Job) -> None:
                 job.locations["weights"],
                 s["weights"],
                 pretrained=True,
+                warn=job.warn,
             )
         model.to(device, memory_format=torch.channels_last).train()
         if s["freeze_batchnorm"]:

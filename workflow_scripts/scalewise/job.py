@@ -74,6 +74,11 @@ class Job:
         """Where a training keeps its state: no declared output, so the engine leaves it alone."""
         return Path("results", "state", f"{self.stage}-{self.key}")
 
+    def warn(self, text: str) -> None:
+        """Say something in the log and, for the report, in settings.json."""
+        self.notes.setdefault("warnings", []).append(text)
+        log.warning("%s", text)
+
     def write_settings(self, seconds: float) -> None:
         """Write `settings.json`, the last file of a stage."""
         packages = ("torch", "numpy", "pillow", "opencv-python-headless", "h5py", "safetensors")
@@ -156,8 +161,7 @@ def _warn_of_other_makers(job: Job) -> None:
         for what, value in theirs.items():
             if "none" not in (value, mine[what]) and value != mine[what]:
                 warning = f"{path} was made with {what} {value}, this job runs with {mine[what]}"
-                job.notes.setdefault("warnings", []).append(warning)
-                log.warning("%s", warning)
+                job.warn(warning)
 
 
 def run(work: Callable[[Job], None], manual: str | None) -> None:

@@ -4,11 +4,10 @@ Understood are `.safetensors` and what `torch.save` wrote (`.pth`, `.pt`), told 
 content, in the released layout of our networks or in torchvision's for VGG-16 and ResNet-101.
 """
 
-import hashlib
 import logging
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,8 @@ NESTS = ("state_dict", "model", "model_state_dict")
 VGG16_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 COUNTER = "num_batches_tracked"  # steps a batch norm has seen: older files lack it, none needs it
 SHOWN = 4  # names in a message
+PRETRAINED_SHARE = 0.9  # what must be found in weights to start from, unless the settings say else
+ONLY_IN_TRAINING = ("dropout", "freeze_batchnorm_affine")  # options that change no output
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,7 @@ class WeightsFile:
     path: Path
     tensors: dict[str, Tensor]
     description: dict | None
-
-
-def check_sha256(path: str | Path, expected: str) -> None:
-    """Raises UserError showing both where the file's SHA-256 is not the expected one."""
-    _require_file(Path(path))
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected.strip().lower():
-        raise UserError(
-            f"{path}: its SHA-256 is {found}, and {expected} was expected: fetch the file again, "
-            "or correct the sum in the settings"
-        )
+    torchvision: bool = False  # whether the names are, or the classifier is, torchvision's
 
 
 def _require_file(path: Path) -> None:
@@ -85,7 +75,9 @@ def read(path: str | Path) -> WeightsFile:
         )
     else:
         raise UserError(f"{path}: neither a .safetensors file nor one that torch.save wrote")
-    return WeightsFile(path, _renamed(path, tensors), description)
+    named = _renamed(path, tensors)
+    torchvision = any(re.search(r"(^|\.)(features\.\d+|fc)\.weight$", name) for name in tensors)
+    return WeightsFile(path, named, description, torchvision)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict | None]:
@@ -203,6 +195,7 @@ def load_file(
     rules: dict,
     *,
     pretrained: bool,
+    warn: Callable[[str], None] = log.warning,
 ) -> Fit:
     """Check a file, read it, and load it; what became of each tensor.
 
@@ -210,20 +203,20 @@ def load_file(
         network: changed in place; settings: what it was built from, with its preprocessing.
         classes: the names of its classes.
         path: the file.
-        rules: sha256 (or None) and minimum_match, as in the configuration.
+        rules: minimum_match, as in the configuration.
         pretrained: weights to start from, whose classifier may be missing or of other classes;
-            otherwise they are to be used as they are.
+            otherwise they are to be used as they are, and unless minimum_match says less, all of
+            the network must be there.
+        warn: is told what is allowed and rarely meant.
 
-    Raises: UserError, see `check_sha256`, `read` and `load_into`; also for a model file of ours
+    Raises: UserError, see `read` and `load_into`; also for a model file of ours
         that was made with other settings of the network, or (not pretrained) with other classes.
     """
-    if rules["sha256"]:
-        check_sha256(path, rules["sha256"])
     weights = read(path)
     if weights.description:
         theirs = weights.description["network"]
         for key, value in settings.items():
-            if key != "dropout" and theirs.get(key) != value:
+            if key not in ONLY_IN_TRAINING and theirs.get(key) != value:
                 raise UserError(
                     f"{path}: made with network.{key} {theirs.get(key)}, and the settings say "
                     f"{value}: set network.{key} to the former, or give other weights"
@@ -234,7 +227,23 @@ def load_file(
                 f"settings name {', '.join(classes)}: set data.classes to the former, or give "
                 "other weights"
             )
-    return load_into(network, weights, rules["minimum_match"], needs_classifier=not pretrained)
+    made_for = settings["preprocessing"]
+    if weights.torchvision and (made_for["order"] == "bgr" or max(made_for["scale"]) == 1):
+        warn(
+            f"{path}: torchvision's weights were trained on RGB images; set network.preprocessing "
+            "to {order: rgb, mean: [123.675, 116.28, 103.53], scale: [58.395, 57.12, 57.375]}"
+        )
+    share = rules["minimum_match"]
+    if share is None:
+        share = PRETRAINED_SHARE if pretrained else 1.0
+    found = load_into(network, weights, share, needs_classifier=not pretrained)
+    lacking = set(found.missing) - _fixed(network)
+    if not pretrained and lacking:
+        warn(
+            f"{path}: lacks {len(lacking)} tensors of the network, which keep drawn values: "
+            + ", ".join(sorted(lacking)[:SHOWN])
+        )
+    return found
 
 
 def load_into(
@@ -257,7 +266,7 @@ def load_into(
     """
     found = fit(network, weights.tensors)
     ids = {id(p): name for name, p in network.named_parameters()}
-    fixed = {ids[id(p)] for p in network.fixed_parameters()}
+    fixed = _fixed(network)
     classifier = {ids[id(p)] for p in network.classifier_parameters()} - fixed
     needed = {n for n in network.state_dict() if not n.endswith(COUNTER)} - fixed
     of_classes = fixed | classifier
@@ -277,8 +286,21 @@ def load_into(
     if fresh:
         log.warning("%s: the classifier begins anew: %s", weights.path, ", ".join(fresh))
     state = {name: weights.tensors[name] for name in found.matched}
+    for name, value in state.items():
+        trained = value.is_floating_point() and bool(value.isfinite().all())
+        if not trained and not name.endswith(COUNTER):
+            raise UserError(
+                f"{weights.path}: {name} holds values that are no finite numbers with a fraction: "
+                "these are no trained weights"
+            )
     network.load_state_dict(state, strict=False)
     return found
+
+
+def _fixed(network: Network) -> set[str]:
+    """Names of what no training sets, such as bilinear kernels."""
+    fixed = {id(p) for p in network.fixed_parameters()}
+    return {name for name, p in network.named_parameters() if id(p) in fixed}
 
 
 def _told(found: Fit, every: bool = False) -> str:

@@ -33,6 +33,7 @@ class Ranking:
         take: (K,) int64, how many of each ranking are taken.
         taken: int64, the images taken in their order, where all classes share one order (scope
             global); None where each class has its own.
+        divisor: K in n_c = int(N_c p / K); 1 for the scope global.
     """
 
     scores: Scores
@@ -40,6 +41,7 @@ class Ranking:
     rankings: list[np.ndarray]
     take: np.ndarray
     taken: np.ndarray | None
+    divisor: int
 
     def selection(self) -> Selection:
         """The images taken (the method, step 2)."""
@@ -64,7 +66,7 @@ class Ranking:
             self.scores.mean_entropy,
             previous,
             estimator=settings["estimator"],
-            pool=settings["pool"],
+            pool=settings["pool"] if settings["estimator"] == "pooled" else 0,
             finite=settings["constant_entropy"] == "zero",
         )
         if settings["missing_classes"] == "ignore":
@@ -107,19 +109,20 @@ def rank_and_count(scores: Scores, in_source: np.ndarray, settings: Mapping) -> 
     )
     if settings["scope"] == "class":
         ignore = settings["missing_classes"] == "ignore"
+        divisor = int(in_source.sum()) if ignore else len(in_source)
         take = counts_to_take(
             np.array([len(r) for r in rankings]),
             settings["portion"],
-            int(in_source.sum()) if ignore else len(in_source),
+            divisor,
             settings["minimum_per_class"],
         )
-        return Ranking(scores, in_source, rankings, take, None)
+        return Ranking(scores, in_source, rankings, take, None, divisor)
     order = np.argsort(-image_scores(pixels, mean_probability), kind="stable")
     (count,) = counts_to_take(np.array([len(order)]), settings["portion"], 1, 0)
     place = np.argsort(order)
     rankings = [ranking[np.argsort(place[ranking])] for ranking in rankings]
     take = np.array([(place[r] < count).sum() for r in rankings], dtype=np.int64)
-    return Ranking(scores, in_source, rankings, take, order[:count])
+    return Ranking(scores, in_source, rankings, take, order[:count], 1)
 
 
 def read_ranking(

@@ -34,7 +34,7 @@ def restore_moments(
     content["state"] = {}
     for key, value in tensors.items():
         name, _, field = key.rpartition("/")
-        content["state"].setdefault(numbers[name], {})[field] = value
+        content["state"].setdefault(numbers[name], {})[field] = value.clone()  # is changed in place
     optimizer.load_state_dict(content)
     for parameter, values in optimizer.state.items():
         for field, value in values.items():
