@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+import compute_thresholds
 import evaluate
 import infer_patches
 import reestimate_batchnorm
@@ -464,6 +465,31 @@ class TestStages:
         after = store.load("retrained/model.safetensors").network.state_dict()
         still = {k for k in before if torch.equal(before[k], after[k])}
         assert still == {k for k in before if "running_" in k or "num_batches" in k}
+
+    def test_thresholds_that_keep_nothing_at_all_stop_before_training(self, world):
+        self.patches(world)
+        settings = {
+            "classes": CLASSES, "portion": 0.9, "scope": "class", "minimum_per_class": 1,
+            "min_pixels": 1, "missing_classes": "ignore", "estimator": "at_rank",
+            "constant_entropy": "zero",
+        }  # fmt: skip
+        inputs = {
+            "scores": "scores.csv", "source_labels": "labels.csv", "patches": "patches/patches.h5",
+        }  # fmt: skip
+
+        def computed(folder, entropy, **changes):
+            ones = np.ones((10, len(CLASSES)))
+            scores = scores_csv.Scores(
+                [f"i{k}" for k in range(10)], ones.astype(int), ones / 2, entropy * ones
+            )
+            scores_csv.write("scores.csv", scores, CLASSES)
+            world(compute_thresholds.compute, folder, {**settings, **changes}, **inputs)
+            return thresholds_csv.read(f"{folder}/thresholds.csv")
+
+        with pytest.raises(UserError, match="no pixel of any patch is reliable"):
+            computed("none", 0.0)
+        assert any(row.kept > 0 for row in computed("some", 0.5))
+        assert all(row.tau == np.inf for row in computed("all", 0.0, estimator="none"))
 
     def retrained(
         self, world, folder: str, changes: dict, tau: float = 0.9, **inputs
