@@ -345,11 +345,24 @@ def test_labels_that_a_jpeg_changed_are_told_so(folder):
 
 
 def test_a_label_of_colours_is_named(folder):
-    save(folder / "labels/1.png", np.zeros((2, 3, 3), np.uint8))
+    save(folder / "labels/1.png", np.full((2, 3, 3), 7, np.uint8))
     stops(
         labels_of(folder),
         folder / "labels/1.png",
         "holds colours (mode RGB), not class ids; convert it to one channel: replace or remove it",
+    )
+
+
+@pytest.mark.parametrize("kind", ["folder", "synthia"])
+def test_16_bit_labels_that_a_program_made_zeros_of_are_named_as_such(folder, kind):
+    if kind == "synthia":
+        save_wide(folder / "labels/2.png", np.array([[3, 1, 1], [0, 22, 3]]))
+    save(folder / "labels/1.png", np.zeros((2, 3, 3), np.uint8))
+    stops(
+        labels_of(folder, label_ids=SYNTHIA if kind == "synthia" else IDS, kind=kind),
+        folder / "labels/1.png",
+        "holds zeros alone, as colours (mode RGB): this is what becomes of SYNTHIA's 16-bit labels "
+        "in most programs; use the original with format: synthia: replace or remove it",
     )
 
 

@@ -100,7 +100,7 @@ def report(job: Job) -> None:
     html = page.build(project, evaluations, missing, facts(s, job.inputs("iou")), warnings)
     write_text(job.output("index.html"), html)
     over = project.class_sets[project.headline]
-    words = [tables.text_table(headline, over), "", *tables.sentences(headline)]
+    words = [tables.text_table(headline, over), *tables.sentences(headline)]
     words += [
         f"missing: {m.experiment}, seed {m.seed}, round {m.round}: {m.state}" for m in missing
     ]

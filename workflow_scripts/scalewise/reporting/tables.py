@@ -97,8 +97,9 @@ class Project:
 
     @property
     def class_sets(self) -> dict[str, str]:
-        """What a mean can be over, "all" or a subset, -> how that is called."""
-        return {ALL_CLASSES: f"{len(self.classes)} classes", **{n: n for n in self.subsets}}
+        """What a mean can be over, "all" or a subset, the larger first, -> how that is called."""
+        subsets = sorted(self.subsets, key=lambda name: (-len(self.subsets[name]), name))
+        return {ALL_CLASSES: f"{len(self.classes)} classes", **{n: n for n in subsets}}
 
 
 def per_class_iou(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
