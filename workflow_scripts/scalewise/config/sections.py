@@ -60,8 +60,9 @@ class Preprocessing(Section):
     ] = Field(description="divisor, same order and unit")
 
 
-# as the published VGG-16 and ResNet-101 weights expect it (docs/method.md, the networks)
+# means and deviations of ImageNet's photographs
 IMAGENET = Preprocessing(order="rgb", mean=(123.7, 116.3, 103.5), scale=(58.4, 57.1, 57.4))
+# what the released VGG-16 and ResNet-101 weights were trained with (docs/networks.md)
 CAFFE = Preprocessing(
     order="bgr", mean=(104.00698793, 116.66876762, 122.67891434), scale=(1.0, 1.0, 1.0)
 )
@@ -83,6 +84,10 @@ class WeightsSettings(Section):
 
 
 OptionalWeights = Annotated[WeightsSettings | None, BeforeValidator(nothing)]
+InitialWeights = Annotated[
+    OptionalWeights,
+    Field(description="what source training starts from; null: drawn from the seed"),
+]
 
 
 class CompactSettings(Section):
@@ -92,9 +97,7 @@ class CompactSettings(Section):
     width: Width = Field(default=32, description="channels of the first layers")
     dropout: ShareBelowOne = Field(default=0.1, description="share of features left out")
     preprocessing: Preprocessing = IMAGENET
-    weights: OptionalWeights = Field(
-        default=None, description="what source training starts from; null: drawn from the seed"
-    )
+    weights: InitialWeights = None
 
 
 class Fcn8sSettings(Section):
@@ -105,9 +108,7 @@ class Fcn8sSettings(Section):
     hidden: Count = Field(default=4096, description="channels of fc6 and fc7; 4096: as published")
     dropout: ShareBelowOne = Field(default=0.5, description="share of features left out")
     preprocessing: Preprocessing = CAFFE
-    weights: OptionalWeights = Field(
-        default=None, description="what source training starts from, ImageNet's for instance"
-    )
+    weights: InitialWeights = None
 
 
 class DeeplabSettings(Section):
@@ -122,9 +123,7 @@ class DeeplabSettings(Section):
         default=True, description="scales and offsets of batch-norm are not trained"
     )
     preprocessing: Preprocessing = CAFFE
-    weights: OptionalWeights = Field(
-        default=None, description="what source training starts from, ImageNet's for instance"
-    )
+    weights: InitialWeights = None
 
 
 Network = Annotated[CompactSettings | Fcn8sSettings | DeeplabSettings, Field(discriminator="name")]
