@@ -33,6 +33,10 @@ rule data:
         "the data are scanned and checked"
 
 
+onstart:
+    planning.take_over(PLAN)
+
+
 onsuccess:
     planning.say_where_the_report_is(PLAN)
 

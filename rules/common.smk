@@ -51,8 +51,8 @@ def build_plan():
 
 PLAN = build_plan()
 guard_device_slots(PLAN.project.settings.resources.gpus_per_job)
-if workflow.is_main_process and not workflow.dryrun:
-    planning.begin(PLAN)
+if workflow.is_main_process:
+    planning.begin(PLAN, only_look=not {"-n", "--dry-run", "--dryrun"}.isdisjoint(sys.argv))
 
 
 wildcard_constraints:
@@ -118,5 +118,9 @@ def command(name, *options):
 
 GPUS = PLAN.project.settings.resources.gpus_per_job
 THREADS = PLAN.project.settings.resources.threads
-ON_DEVICE = "--gpus {resources.gpu}"
 SAVING = f"--save-minutes {PLAN.project.settings.resources.save_minutes:g}"
+if PLAN.project.settings.resources.save_steps:
+    SAVING = f"--save-steps {PLAN.project.settings.resources.save_steps}"
+ON_DEVICE = f"--gpus {{resources.gpu}} {SAVING}"
+if not PLAN.project.settings.resources.deterministic:
+    ON_DEVICE += " --any-order"

@@ -17,7 +17,7 @@ rule make_streets:
     message:
         "{resources.what}"
     shell:
-        command("make_streets")
+        command("make_streets", SAVING)
 
 
 rule scan_images:

@@ -18,4 +18,4 @@ rule retrain:
     message:
         "{resources.what}"
     shell:
-        command("retrain", ON_DEVICE, SAVING)
+        command("retrain", ON_DEVICE)

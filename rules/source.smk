@@ -18,7 +18,7 @@ rule train_source:
     message:
         "{resources.what}"
     shell:
-        command("train_source", ON_DEVICE, SAVING)
+        command("train_source", ON_DEVICE)
 
 
 rule import_weights:

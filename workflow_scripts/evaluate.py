@@ -5,6 +5,8 @@ Writes `confusion.csv`, `iou.csv`, and a few pictures: `pictures.h5` for the rep
 chosen by hand.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from PIL import Image
@@ -18,7 +20,18 @@ from scalewise.inference import batches, logits
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.models.network import upsample
+from scalewise.resuming import items
 from scalewise.runtime import prepared
+
+
+class Picture(NamedTuple):
+    """A validation image that is kept: its place in the set, and at the working size the image,
+    uint8 (H, W, 3), its label and its prediction, uint8 (H, W)."""
+
+    number: int
+    image: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
 
 
 def evaluate(job: Job) -> None:
@@ -34,45 +47,67 @@ def evaluate(job: Job) -> None:
     )
     count = min(s["pictures"], len(validation))
     shown = {i * len(validation) // count for i in range(count)}
-    pictures: dict[str, list] = {"ids": [], "image": [], "label": [], "prediction": []}
+    pictures: list[Picture] = []
     matrix = np.zeros((classes, classes), np.int64)
-    job.progress.start(len(validation), "image")
-    with prepared(job) as device:
+
+    def keep() -> dict[str, np.ndarray]:
+        return {"matrix": matrix, **stacked(pictures, model.size)}
+
+    def restore(arrays: dict[str, np.ndarray]) -> None:
+        matrix[:] = arrays.pop("matrix")
+        rows = zip(*(arrays[name] for name in Picture._fields), strict=True)
+        pictures.extend(Picture(int(number), *row) for number, *row in rows)
+
+    with (
+        prepared(job) as device,
+        items(job, len(validation), "image", keep, restore) as work,
+    ):
         model.network.to(device, memory_format=torch.channels_last).eval()
-        for numbers, images in batches(validation.image, range(len(validation))):
+        for numbers, images in batches(validation.image, range(work.first, len(validation))):
             output = logits(model, images, device)
+            counted, seen = np.zeros_like(matrix), []
             for i, number in enumerate(numbers):
                 label = validation.own_label(number)
                 scaled = upsample(
                     output[i : i + 1], label.shape, align_corners=model.network.align_corners
                 )[0]
                 prediction = scaled.argmax(0).to("cpu").numpy().astype(np.uint8)
-                matrix += confusion_matrix(label, prediction, classes)
+                counted += confusion_matrix(label, prediction, classes)
                 if number in shown:
-                    pictures["ids"].append(validation.ids[number])
-                    pictures["image"].append(images[i].numpy())
-                    pictures["label"].append(reading.resize_label(label, model.size))
-                    pictures["prediction"].append(reading.resize_label(prediction, model.size))
-            job.progress.advance(len(numbers))
+                    small = (reading.resize_label(x, model.size) for x in (label, prediction))
+                    seen.append(Picture(number, images[i].numpy(), *small))
+            matrix += counted
+            pictures += seen
+            work.advance(len(numbers))
     iou_csv.write_confusion(job.output("confusion.csv"), matrix, model.classes)
     iou_csv.write_iou(job.output("iou.csv"), model.classes, *class_iou(matrix))
-    write_pictures(job, pictures, model.size)
+    arrays = stacked(pictures, model.size)
+    ids = [validation.ids[number] for number in arrays.pop("number")]
+    write_pictures(job, pictures_h5.Pictures(ids, **arrays))
 
 
-def write_pictures(job: Job, pictures: dict[str, list], size: tuple[int, int]) -> None:
+def stacked(pictures: list[Picture], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The fields of all pictures, one array each."""
+
+    def field(name: str, kind: type, *shape: int) -> np.ndarray:
+        return np.array([getattr(p, name) for p in pictures], kind).reshape(-1, *shape)
+
+    return {
+        "number": field("number", np.int64).reshape(-1),
+        "image": field("image", np.uint8, *size, 3),
+        "label": field("label", np.uint8, *size),
+        "prediction": field("prediction", np.uint8, *size),
+    }
+
+
+def write_pictures(job: Job, content: pictures_h5.Pictures) -> None:
     """Write the pictures as arrays and as one sheet: a row per image."""
-
-    def stacked(name: str, depth: tuple[int, ...] = ()) -> np.ndarray:
-        return np.array(pictures[name], np.uint8).reshape(-1, *size, *depth)
-
-    content = pictures_h5.Pictures(
-        pictures["ids"], stacked("image", (3,)), stacked("label"), stacked("prediction")
-    )
     pictures_h5.write(job.output("pictures.h5"), content)
+    width = content.image.shape[2]
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(job.settings["colors"])] = job.settings["colors"]
     columns = [content.image, colors[content.label], colors[content.prediction]]
-    sheet = np.concatenate(columns, 2).reshape(-1, 3 * size[1], 3)
+    sheet = np.concatenate(columns, 2).reshape(-1, 3 * width, 3)
     if not len(sheet):
         sheet = np.zeros((1, 1, 3), np.uint8)
     with replacing(job.output("pictures.png")) as temporary:

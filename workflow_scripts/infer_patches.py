@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from scalewise.artifacts import patches_h5, selected_csv
+from scalewise.artifacts.patch_parts import PatchParts
 from scalewise.data.dataset import DataSet
 from scalewise.inference import batches, full_logits
 from scalewise.job import Job, run
 from scalewise.models import store
+from scalewise.resuming import items
 from scalewise.runtime import prepared
 from scalewise.selftraining.claim import ClaimCounter
 from scalewise.selftraining.confidence import normalised_entropy, pixel_confidence
@@ -40,33 +42,41 @@ def infer(job: Job) -> None:
     largest = [max(getattr(c, side) for cs in crops for c in cs) for side in ("height", "width")]
     sample = _spread(len(used), s["claim_images"])
     claim = ClaimCounter(classes)
-    job.progress.start(len(used), "image")
-    done = 0
+    parts = PatchParts(job.state.folder, (largest[0], largest[1]), size)
+
+    def keep() -> dict[str, np.ndarray]:
+        return {**parts.close(), **claim.sums}
+
+    def restore(arrays: dict[str, np.ndarray]) -> None:
+        parts.restore(arrays.pop("parts"))
+        claim.add_all(arrays)
+
     with (
         prepared(job) as device,
-        patches_h5.writing(
-            job.output("patches.h5"), sum(map(len, crops)), tuple(largest), size
-        ) as writer,
+        items(job, len(used), "image", keep, restore) as work,
     ):
         model.network.to(device, memory_format=torch.channels_last).eval()
-        for part, images in batches(target.image, [target.position[name] for name, _ in used]):
+        done = work.first
+        left = [target.position[name] for name, _ in used[done:]]
+        for part, images in batches(target.image, left):
             sure = pixel_confidence(full_logits(model, images, device))
             normalised = normalised_entropy(
                 sure.entropy, sure.prediction, classes, constant_entropy=s["constant_entropy"]
             )
-            for i in range(len(part)):
+            of_batch = ClaimCounter(classes)
+            for i, number in enumerate(range(done, done + len(part))):
                 cut = cut_patches(
                     images[i],
                     sure.probabilities[i],
                     sure.prediction[i],
                     normalised[i],
-                    crops[done],
+                    crops[number],
                     size,
                 )
-                positions = [(crop.top, crop.left) for crop in crops[done]]
-                writer.append(
+                positions = [(crop.top, crop.left) for crop in crops[number]]
+                parts.append(
                     patches_h5.Patches(
-                        [used[done][0]] * len(positions),
+                        [used[number][0]] * len(positions),
                         np.array(positions),
                         [t.numpy() for t in cut.image],
                         [t.cpu().numpy() for t in cut.predicted],
@@ -74,15 +84,16 @@ def infer(job: Job) -> None:
                         cut.labels.cpu().numpy(),
                     )
                 )
-                if done in sample:
-                    for k, crop in enumerate(crops[done]):
+                if number in sample:
+                    for k, crop in enumerate(crops[number]):
                         scaled = scale_images(cut.image[k][None], size)
                         again = pixel_confidence(full_logits(model, scaled, device))
                         before = crop.of(sure.entropy[i])[None]
-                        claim.add(cut.predicted[k][None], before, cut.labels[k][None], again)
-                done += 1
-            job.progress.advance(len(part))
-        writer.claim(claim.columns())
+                        of_batch.add(cut.predicted[k][None], before, cut.labels[k][None], again)
+            done += len(part)
+            claim.add_all(of_batch.sums)
+            work.advance(len(part))
+        parts.join(job.output("patches.h5"), sum(map(len, crops)), claim.columns())
 
 
 def _spread(length: int, count: int) -> set[int]:

@@ -4,6 +4,7 @@ Writes `model.safetensors`. Weights stay as they are; means and variances become
 all target images in their order. No label is read.
 """
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from scalewise.inference import batches
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.models.network import normalise
+from scalewise.resuming import items
 from scalewise.runtime import prepared
 
 
@@ -24,18 +26,28 @@ def reestimate(job: Job) -> None:
     target = DataSet(job.locations["target"], job.input("target_images"), model.size)
     for layer in layers:
         layer.reset_running_stats()
-    job.progress.start(len(target), "image")
+
+    def keep() -> dict[str, np.ndarray]:
+        return {k: v.cpu().numpy() for k, v in model.network.named_buffers()}
+
+    def restore(arrays: dict[str, np.ndarray]) -> None:
+        buffers = dict(model.network.named_buffers())
+        for name, array in arrays.items():
+            buffers[name].copy_(torch.from_numpy(array))
+
     with prepared(job) as device, torch.no_grad():
         model.network.to(device).eval()
         for layer in layers:
             layer.train()
-        seen = 0
-        for numbers, images in batches(target.image, range(len(target))):
-            seen += len(numbers)
-            for layer in layers:
-                layer.momentum = len(numbers) / seen  # every image counts alike, whatever its batch
-            model.network(normalise(images.to(device), model.preprocessing))
-            job.progress.advance(len(numbers))
+        with items(job, len(target), "image", keep, restore) as work:
+            seen = work.first
+            for numbers, images in batches(target.image, range(work.first, len(target))):
+                seen += len(numbers)
+                for layer in layers:
+                    # every image counts alike, whatever its batch
+                    layer.momentum = len(numbers) / seen
+                model.network(normalise(images.to(device), model.preprocessing))
+                work.advance(len(numbers))
     store.save(
         job.output("model.safetensors"), model.network, model.settings, model.classes, model.size
     )

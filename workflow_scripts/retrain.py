@@ -121,6 +121,10 @@ def retrain(job: Job) -> None:
             if patch_batches is not None:
                 log.info("patches read without a reliable pixel: %d", patch_batches.empty)
 
+        def describe(step: int) -> str:
+            parts = [b for b in (source_batches, patch_batches) if b]
+            return "; ".join(part.describe(step) for part in parts)
+
         train(
             job,
             network,
@@ -132,6 +136,7 @@ def retrain(job: Job) -> None:
             optimizer_settings=s["optimizer"],
             schedule=s["schedule"],
             finish=finish,
+            describe=describe,
             may_be_nan=("loss", "patch", "focal") if s.get("empty_patch") == "nan" else (),
             carried=optimizer_file.read(job.input("optimizer"))
             if job.has_input("optimizer")

@@ -12,6 +12,7 @@ from scalewise.data.dataset import DataSet
 from scalewise.inference import batches, full_logits
 from scalewise.job import Job, run
 from scalewise.models import store
+from scalewise.resuming import items
 from scalewise.runtime import prepared
 from scalewise.selftraining.confidence import (
     class_statistics,
@@ -24,11 +25,23 @@ def score(job: Job) -> None:
     model = store.load(job.input("model"))
     classes = len(model.classes)
     target = DataSet(job.locations["target"], job.input("target_images"), model.size)
-    job.progress.start(len(target), "image")
-    results = []
-    with prepared(job) as device:
+    results: list[tuple[np.ndarray, ...]] = []
+
+    def joined() -> list[np.ndarray]:
+        return [np.concatenate(parts) for parts in zip(*results, strict=True)]
+
+    def keep() -> dict[str, np.ndarray]:
+        return {str(k): array for k, array in enumerate(joined())}
+
+    def restore(arrays: dict[str, np.ndarray]) -> None:
+        results.append(tuple(arrays[str(k)] for k in range(len(arrays))))
+
+    with (
+        prepared(job) as device,
+        items(job, len(target), "image", keep, restore) as work,
+    ):
         model.network.to(device, memory_format=torch.channels_last).eval()
-        for numbers, images in batches(target.image, range(len(target))):
+        for numbers, images in batches(target.image, range(work.first, len(target))):
             sure = pixel_confidence(full_logits(model, images, device))
             normalised = normalised_entropy(
                 sure.entropy,
@@ -36,11 +49,10 @@ def score(job: Job) -> None:
                 classes,
                 constant_entropy=job.settings["constant_entropy"],
             )
-            results.append(class_statistics(sure.prediction, sure.maximum, normalised, classes))
-            job.progress.advance(len(numbers))
-    pixels, probability, entropy = (
-        np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*results, strict=True)
-    )
+            found = class_statistics(sure.prediction, sure.maximum, normalised, classes)
+            results.append(tuple(map(np.asarray, found)))
+            work.advance(len(numbers))
+    pixels, probability, entropy = joined()
     scores = scores_csv.Scores(target.ids, pixels, probability, entropy)
     scores_csv.write(job.output("scores.csv"), scores, model.classes)
 

@@ -70,6 +70,7 @@ def train_source(job: Job) -> None:
             optimizer_settings=s["optimizer"],
             schedule=s["schedule"],
             finish=finish,
+            describe=batches.describe,
         )
 
 

@@ -13,9 +13,12 @@ from pathlib import Path
 
 PACKAGE = "scalewise"
 
-# Modules that watch, announce and place a job but have no say in what it computes. A change in
-# them must not invalidate weeks of training.
-UNCOUNTED = frozenset({"scalewise.job", "scalewise.progress", "scalewise.devices"})
+# Modules that watch, announce, place and keep a job but have no say in what it computes. A change
+# in them must not invalidate weeks of training.
+UNCOUNTED = frozenset(
+    f"scalewise.{name}"
+    for name in ("job", "progress", "devices", "resuming", "stage_lock", "stage_state")
+)
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -12,15 +12,21 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+
 from scalewise.artifacts.atomic import write_text
+from scalewise.artifacts.integrity import describe, require_whole
 from scalewise.code_digest import PACKAGE, CodeBase
-from scalewise.errors import UserError
+from scalewise.errors import UserError, of_the_system
 from scalewise.progress import Progress
+from scalewise.stage_lock import state_folder
+from scalewise.stage_state import Saved, StageState
 
 log = logging.getLogger("scalewise")
 FORMAT_VERSION = 1
@@ -43,8 +49,11 @@ class Job:
         self.locations: dict[str, str] = description["locations"]
         self.threads, self.gpus = threads, gpus
         self.device = "none"
-        self.save_minutes = 5.0
+        self.deterministic = True
+        self.save_minutes, self.save_steps = 5.0, 0
         self.notes: dict[str, object] = {}
+        self.state = StageState(self.state_folder, self.key)
+        self._begun = time.monotonic()
         self._description = description
         self.progress = Progress(
             Path("results", "progress", f"{self.stage}-{self.key}.json"), self.title
@@ -72,14 +81,53 @@ class Job:
     @property
     def state_folder(self) -> Path:
         """Where a training keeps its state: no declared output, so the engine leaves it alone."""
-        return Path("results", "state", f"{self.stage}-{self.key}")
+        return state_folder(self.stage, self.key)
+
+    @cached_property
+    def saved(self) -> Saved | None:
+        """What an earlier run of this job left; the state is to be held."""
+        return self.state.load()
+
+    def take_saved_threads(self) -> None:
+        """Go on with as many threads as the saved state was begun with, whatever this run was
+        given: the number of threads is in the last bits of every sum."""
+        threads = self.saved.facts["threads"] if self.saved else self.threads
+        if threads != self.threads:
+            log.info("begun with %d threads, so it goes on with them", threads)
+            self.threads = threads
+
+    def warn_of_another_device(self) -> None:
+        """Say where the saved state was begun on another kind of device: it is used."""
+        begun = self.saved.facts["device"] if self.saved else self.device
+        if _kind(begun) != _kind(self.device):
+            self.warn(
+                f"begun on {begun} and goes on on {self.device}: its last bits are not those of a "
+                "run that stayed on either"
+            )
+
+    def save(self, step: int, arrays: Mapping[str, np.ndarray], **facts: object) -> None:
+        """Save the state of this job; raises OSError when it cannot be written."""
+        self.state.save(
+            step,
+            arrays,
+            **facts,
+            threads=self.threads,
+            device=self.device,
+            seconds=self.seconds,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Time that the work took until now, earlier runs included."""
+        earlier = self.saved.facts["seconds"] if self.saved else 0.0
+        return earlier + time.monotonic() - self._begun
 
     def warn(self, text: str) -> None:
         """Say something in the log and, for the report, in settings.json."""
         self.notes.setdefault("warnings", []).append(text)
         log.warning("%s", text)
 
-    def write_settings(self, seconds: float) -> None:
+    def write_settings(self) -> None:
         """Write `settings.json`, the last file of a stage."""
         packages = ("torch", "numpy", "pillow", "opencv-python-headless", "h5py", "safetensors")
         content = {
@@ -95,11 +143,17 @@ class Job:
                 "python": platform.python_version(),
                 **{name: _version(name) for name in packages},
             },
+            "files": describe(self.folder),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 2),
+            "seconds": round(self.seconds, 2),
             "notes": self.notes,
         }
         write_text(self.output("settings.json"), json.dumps(content, indent=1, sort_keys=True))
+
+
+def _kind(device: str) -> str:
+    """Of a device as it is written down, such as "cuda:0 (NVIDIA ...)": cuda."""
+    return device.split(":")[0].split(" ")[0]
 
 
 def _version(package: str) -> str | None:
@@ -148,13 +202,13 @@ def _refuse_other_code(description: dict) -> None:
 
 def _warn_of_other_makers(job: Job) -> None:
     """Say when an input was made with another torch or on another kind of device: it is used."""
-    mine = {"torch": _version("torch"), "device": job.device.split(":")[0].split(" ")[0]}
+    mine = {"torch": _version("torch"), "device": _kind(job.device)}
     for path in job.input_paths:
         try:
             record = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
             theirs = {
                 "torch": record["versions"]["torch"],
-                "device": record["device"].split(":")[0].split(" ")[0],
+                "device": _kind(record["device"]),
             }
         except (OSError, ValueError, KeyError):
             continue
@@ -179,6 +233,12 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads to use (default 1)")
     parser.add_argument("--gpus", type=int, default=1, help="devices to use (default 1)")
     parser.add_argument("--save-minutes", type=float, default=5.0, help="minutes between states")
+    parser.add_argument("--save-steps", type=int, default=0, help="or steps (images) between them")
+    parser.add_argument(
+        "--any-order",
+        action="store_true",
+        help="on CUDA, take faster kernels whose last bits differ from run to run",
+    )
     parser.add_argument("--log", help="log file (default: standard error)")
     arguments = parser.parse_args()
     # for libraries that start their threads later; torch is told by scalewise.runtime
@@ -186,32 +246,36 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
         os.environ[name] = str(arguments.threads)
     _set_up_log(arguments.log)
     signal.signal(signal.SIGTERM, _interrupt)
-    begun = time.monotonic()
     try:
         description = json.loads(Path(arguments.description).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         parser.error(f"{arguments.description}: no stage description ({error})")
     job = Job(description, arguments.threads, arguments.gpus)
-    job.save_minutes = arguments.save_minutes
+    job.save_minutes, job.save_steps = arguments.save_minutes, arguments.save_steps
+    job.deterministic = not arguments.any_order
     log.info("%s [%s/%s], threads %d", job.title, job.stage, job.key, job.threads)
     try:
         _refuse_other_code(description)
-        work(job)
-        _warn_of_other_makers(job)
-        job.write_settings(time.monotonic() - begun)
+        with job.state:
+            require_whole(job.input_paths)
+            work(job)
+            _warn_of_other_makers(job)
+            job.write_settings()
+            job.state.remove()  # not before: what is finished must not be lost
     except KeyboardInterrupt:
         job.progress.close("interrupted")
         log.info("interrupted; the next run goes on")
         sys.exit(130)
-    except UserError as error:
-        job.progress.close("failed", str(error))
-        _say(f"\n{job.title}:\n{error}\n", arguments.log)
-        sys.exit(1)
     except Exception as error:
+        told = error if isinstance(error, UserError) else of_the_system(error)
+        if told:
+            job.progress.close("failed", str(told))
+            _say(f"\n{job.title}:\n{told}\n", arguments.log)
+            sys.exit(1)
         job.progress.close("failed", f"{type(error).__name__}: {error}")
         log.error("%s", traceback.format_exc())
         place = f"; details in {arguments.log}" if arguments.log else ""
         _say(f"\n{job.title}:\nunexpected {type(error).__name__}: {error}{place}\n", arguments.log)
         sys.exit(1)
     job.progress.close("finished")
-    log.info("finished in %.1f s", time.monotonic() - begun)
+    log.info("finished in %.1f s", job.seconds)

@@ -204,6 +204,8 @@ class Plan:
         self.project = project
         self.stages: dict[tuple[str, str], Stage] = {}
         self.rounds: list[Round] = []
+        # (name, key) of the stages that were finished when the DAG was built: see `workflow.begin`
+        self.finished_before: set[tuple[str, str]] = set()
         self._code, self._files, self._weights = code, files, weights
         self._finished = finished
         self._pinned = project.settings.code

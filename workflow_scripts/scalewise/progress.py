@@ -1,8 +1,8 @@
 """Progress of a job: a bar for a person, lines in the log otherwise, a small file for other tools.
 
-The file `results/progress/<stage>-<key>.json` holds title, process id, host, state (running,
-finished, failed, interrupted), step, steps, rate (steps per second), seconds left, and what the job
-last said of itself; `docs/formats.md` describes it.
+The file `results/progress/<stage>-<key>.json` holds title, process id, host, process id of the run
+that started the job, state (running, finished, failed, interrupted), step, steps, rate (steps per
+second), seconds left, and what the job last said of itself; `docs/formats.md` describes it.
 """
 
 import json
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from scalewise.artifacts.atomic import write_text
 
 log = logging.getLogger(__name__)
+RUN_VARIABLE = "SCALEWISE_RUN"  # process id of the run that started a job
 FILE_SECONDS = 2.0
 LOG_SECONDS = 15.0
 
@@ -80,6 +81,7 @@ class Progress:
             "state": state,
             "detail": detail,
             "pid": os.getpid(),
+            "run": int(os.environ.get(RUN_VARIABLE, 0)),
             "host": socket.gethostname(),
             "unit": self._unit,
             "step": self._step,

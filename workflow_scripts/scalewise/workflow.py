@@ -1,13 +1,17 @@
 """From settings files to a plan: what the Snakefile and the commands beside it have in common."""
 
+import fcntl
 import hashlib
 import json
 import os
+import shlex
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from scalewise import config
 from scalewise.artifacts.atomic import write_text
@@ -15,10 +19,16 @@ from scalewise.code_digest import CodeBase
 from scalewise.config import ConfigError
 from scalewise.data.index import FOLDER, UNREADABLE, find_images, index_files
 from scalewise.data.streets.style import check_style
+from scalewise.errors import of_the_system
 from scalewise.patterns import label_path
 from scalewise.plan import OUTPUTS, RESULTS, DataFiles, Plan, Stage, finished_results
+from scalewise.progress import RUN_VARIABLE
 from scalewise.publishing import place, publish, published_key
+from scalewise.stage_lock import holder_of, state_folder
 
+ENGINE_LOCKS = Path(".snakemake", "locks")
+RUN_LOCK = Path(RESULTS, "run.lock")
+_lock: TextIO | None = None
 SCRIPTS = Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = SCRIPTS.parent / "config.yaml"
 
@@ -105,18 +115,29 @@ def is_finished(stage: Stage) -> bool:
     return all(map(os.path.exists, stage.outputs))
 
 
-def state_of(stage: Stage) -> tuple[str, str]:
-    """Of a stage that is not finished: failed, running or still to run; and a detail."""
+def progress_of(stage: Stage) -> dict:
+    """What the stage's progress file says; empty where there is none."""
     path = Path(RESULTS, "progress", f"{stage.name}-{stage.key}.json")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "still to run", ""
-    if content["state"] == "failed":
+        return {}
+
+
+def state_of(stage: Stage) -> tuple[str, str]:
+    """Of a stage that is not finished: failed, running, killed or still to run; and a detail."""
+    content = progress_of(stage)
+    state = content.get("state")
+    if state == "failed":
         return "failed", f"{content['title']}: {content['detail']}"
-    elsewhere = content["host"] != socket.gethostname()
-    if content["state"] == "running" and (elsewhere or _alive(content["pid"])):
-        return "running", content["title"]
+    if state == "running":
+        if content["host"] != socket.gethostname() or _alive(content["pid"]):
+            return "running", content["title"]
+        return "killed", (
+            f"{content['title']}: process {content['pid']} was killed, perhaps for want of memory: "
+            "give it more, or less to do at once (a smaller batch), and start again; it goes on "
+            "from its last saved state"
+        )
     return "still to run", ""
 
 
@@ -130,14 +151,94 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def begin(plan: Plan) -> None:
-    """Before a run: write down the plan, set the links, bring its report to its stable place."""
-    plan.record()
-    stage, project = plan.report, plan.project.name
-    if is_finished(stage):
-        if published_key(project) != stage.key:
-            publish([Path(stage.folder, name) for name in OUTPUTS["report"]], project, stage.key)
+def begin(plan: Plan, only_look: bool = False) -> None:
+    """Before the DAG is built: write down the plan, set the links, bring its report to its stable
+    place. Whoever only looks, or finds another run at work, writes nothing."""
+    plan.finished_before = _finished_of(plan)
+    busy = _holder_of_folder()
+    if not only_look and not busy:
+        with _told_of_the_disk():
+            plan.record()
+            stage, project = plan.report, plan.project.name
+            if is_finished(stage) and published_key(project) != stage.key:
+                files = [Path(stage.folder, name) for name in OUTPUTS["report"]]
+                publish(files, project, stage.key)
+    if is_finished(plan.report):
         say_where_the_report_is(plan)
+    if not busy and any(ENGINE_LOCKS.glob("*")):
+        words = shlex.join(["snakemake", *sys.argv[1:], "--unlock"])
+        print(
+            "\nan earlier run was killed and left the engine's lock; nothing else runs here. "
+            f"Should the engine stop at it, remove it with\n\n  {words}\n",
+            file=sys.stderr,
+        )
+
+
+def take_over(plan: Plan) -> None:
+    """Before the first job: make sure that nobody else works here. What is in the way ends the
+    program with one message."""
+    with _told_of_the_disk():
+        _lock_folder()
+    for stage in plan.stages.values():
+        holder = None if is_finished(stage) else holder_of(state_folder(stage.name, stage.key))
+        if holder:
+            number = holder.removeprefix("process ")
+            sys.exit(
+                f"\n{stage.title}: {holder}, of a run that was killed, still works on this: "
+                f"wait until it has ended, or end it (kill {number}), then start again\n"
+            )
+    if _finished_of(plan) != plan.finished_before:
+        sys.exit("\nanother run ended here while this one began: start again\n")
+
+
+def _finished_of(plan: Plan) -> set[tuple[str, str]]:
+    return {which for which, stage in plan.stages.items() if is_finished(stage)}
+
+
+@contextmanager
+def _told_of_the_disk() -> Iterator[None]:
+    """One message, and the end, where disk or system refuse."""
+    try:
+        yield
+    except OSError as error:
+        told = of_the_system(error)
+        if told is None:
+            raise
+        sys.exit(f"\n{told}\n")
+
+
+def _holder_of_folder() -> str | None:
+    """Which run works in this folder; None where there is none."""
+    try:
+        with open(RUN_LOCK, encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "another process"
+    except OSError:
+        pass
+    return None
+
+
+def _lock_folder() -> None:
+    """Take the lock of this folder; it is held until this process ends, however it ends."""
+    global _lock
+    RUN_LOCK.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(RUN_LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held until the end)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        sys.exit(
+            f"\nanother run ({holder}) works in this folder: wait until it has ended, or stop it, "
+            "then start again\n"
+        )
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
+    _lock = lock
+    os.environ[RUN_VARIABLE] = str(os.getpid())  # so that jobs can say whose they are
 
 
 def say_where_the_report_is(plan: Plan) -> None:
@@ -150,7 +251,12 @@ def say_where_the_report_is(plan: Plan) -> None:
 
 
 def say_what_failed(plan: Plan) -> None:
-    """Repeat the messages of failed jobs below what the engine prints of them."""
-    states = [state_of(stage) for stage in plan.stages.values() if not is_finished(stage)]
-    for message in dict.fromkeys(detail for state, detail in states if state == "failed"):
+    """Repeat the messages of failed jobs below what the engine prints of them, and say which jobs
+    of this run were killed."""
+    unfinished = [stage for stage in plan.stages.values() if not is_finished(stage)]
+    states = [
+        state_of(stage) for stage in unfinished if progress_of(stage).get("run") == os.getpid()
+    ]
+    told = (detail for state, detail in states if state in ("failed", "killed"))
+    for message in dict.fromkeys(told):
         print(f"\n{message}\n", file=sys.stderr)

@@ -60,8 +60,12 @@ class Patches:
 class PatchWriter:
     """Appends batches of patches to an open file."""
 
-    def __init__(self, file: h5py.File, count: int, crop: tuple[int, int], size: tuple[int, int]):
+    def __init__(
+        self, file: h5py.File, count: int | None, crop: tuple[int, int], size: tuple[int, int]
+    ):
         (h, w), (height, width) = crop, size
+        self._grows = count is None
+        count, most = count or 0, None if self._grows else count
         shapes = {
             "position": (2,),
             "size": (2,),
@@ -71,15 +75,18 @@ class PatchWriter:
             "label": (height, width),
         }
         file.attrs["format"] = FORMAT
-        self._ids = file.create_dataset("image_id", (count,), dtype=h5py.string_dtype())
+        self._ids = file.create_dataset(
+            "image_id", (count,), dtype=h5py.string_dtype(), maxshape=(most,)
+        )
         self._data = {
             name: file.create_dataset(
                 name,
                 (count, *shapes[name]),
                 dtype=kind,
-                chunks=(1, *shapes[name]) if count else None,
+                maxshape=(most, *shapes[name]),
+                chunks=(1, *shapes[name]) if count or self._grows else None,
                 # the lightest setting: labels shrink by ten, and reading stays cheap
-                **({"compression": "gzip", "compression_opts": 1} if count else {}),
+                **({"compression": "gzip", "compression_opts": 1} if count or self._grows else {}),
             )
             for name, kind in _FIELDS.items()
         }
@@ -88,7 +95,7 @@ class PatchWriter:
 
     def append(self, batch: Patches) -> None:
         """Write the next patches. Raises ValueError for a crop larger than the file's."""
-        part = slice(self._written, self._written + len(batch.image_id))
+        part = self._next(len(batch.image_id))
         self._ids[part] = batch.image_id
         sizes = [predicted.shape for predicted in batch.predicted]
         self._data["size"][part] = np.array(sizes, np.int32).reshape(-1, 2)
@@ -97,6 +104,31 @@ class PatchWriter:
         for name in _PADDING:
             self._data[name][part] = self._padded(name, getattr(batch, name), sizes)
         self._written = part.stop
+
+    def append_file(self, path: Path) -> None:
+        """Copy the patches of another file, made for the same crops and size, as they are packed.
+
+        Raises ValueError where it is another's.
+        """
+        with h5py.File(path) as other:
+            for name, data in self._data.items():
+                if other[name].shape[1:] != data.shape[1:] or other[name].dtype != data.dtype:
+                    raise ValueError(f"{path}: {name} is {other[name].shape[1:]}")
+            part = self._next(len(other["image_id"]))
+            self._ids[part] = other["image_id"][:]
+            for name, data in self._data.items():
+                rest = (0,) * (data.ndim - 1)
+                for k in range(len(other[name])):
+                    mask, packed = other[name].id.read_direct_chunk((k, *rest))
+                    data.id.write_direct_chunk((part.start + k, *rest), packed, mask)
+        self._written = part.stop
+
+    def _next(self, count: int) -> slice:
+        """Room for the next patches."""
+        if self._grows:
+            for data in (self._ids, *self._data.values()):
+                data.resize(self._written + count, 0)
+        return slice(self._written, self._written + count)
 
     def _padded(self, name: str, arrays: Sequence[np.ndarray], sizes: list) -> np.ndarray:
         """The arrays of one field in the upper left corners of one array."""
@@ -119,16 +151,17 @@ class PatchWriter:
 
 @contextmanager
 def writing(
-    path: str | Path, count: int, crop: tuple[int, int], size: tuple[int, int]
+    path: str | Path, count: int | None, crop: tuple[int, int], size: tuple[int, int]
 ) -> Iterator[PatchWriter]:
-    """Open a new file for `count` patches; it appears under its name when the block ends well.
+    """Open a new file for `count` patches, or, where that is None, for as many as there will be; it
+    appears under its name when the block ends well.
 
     crop: the largest height and the largest width of the crops; size: the training size.
     """
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         writer = PatchWriter(file, count, crop, size)
         yield writer
-        if writer._written != count:
+        if count is not None and writer._written != count:
             raise ValueError(f"{path}: {writer._written} of {count} patches were written")
 
 

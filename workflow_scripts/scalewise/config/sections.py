@@ -397,7 +397,13 @@ class ResourceSettings(Section):
 
     threads: Count = Field(description="of a job that runs the network")
     gpus_per_job: Count = Field(description="device slots of a job that runs the network")
-    save_minutes: Positive = Field(description="between saved states of a training")
+    save_minutes: Positive = Field(description="between saved states of a long stage")
+    save_steps: Annotated[Count | None, BeforeValidator(nothing)] = Field(
+        description="or steps (images, where a stage goes image by image) between them"
+    )
+    deterministic: Truth = Field(
+        description="on CUDA the same bits in every run; false takes faster kernels"
+    )
 
 
 class ExperimentRow(BaseModel):

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from scalewise.artifacts import images_csv, labels_csv
+from scalewise.artifacts.hashing import hash_of
 from scalewise.data import reading
 from scalewise.data.cache import ArrayCache
+from scalewise.errors import UserError
 
 
 class DataSet:
@@ -43,22 +45,35 @@ class DataSet:
         return len(self._images)
 
     def image(self, number: int) -> np.ndarray:
-        """uint8 (H, W, 3) RGB at the working size. Raises UnreadableImage naming the file."""
-        path = self._root / self._images[number].path
-        image = self._reading(reading.read_image, path)
+        """uint8 (H, W, 3) RGB at the working size. Raises UserError naming the file."""
+        image = self._reading(reading.read_image, self._images[number])
         return reading.resize_image(image, self._size) if self._size else image
 
     def own_label(self, number: int) -> np.ndarray:
-        """uint8 (h, w) class indices at the label's own size."""
+        """uint8 (h, w) class indices at the label's own size. Raises UserError naming the file."""
         row = self._labels[self.ids[number]]
         return self._reading(
-            lambda path: reading.read_label(path, self._table, row.mode), self._root / row.path
+            lambda content: reading.read_label(content, self._table, row.mode), row
         )
 
-    @staticmethod
-    def _reading(read, path: Path) -> np.ndarray:
+    def _reading(self, read, row) -> np.ndarray:
+        """Read a file of the set; refuse one that is no longer what the scan saw, since the result
+        is named by that."""
+        path = self._root / row.path
         try:
-            return read(path)
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be read ({error.strerror}): restore the file, then start again; "
+                "what was done so far is kept"
+            ) from None
+        if hash_of(content) != row.hash:
+            raise UserError(
+                f"{path}: changed since it was scanned: restore the file to go on from here, or "
+                "start again to have the set as it is now"
+            )
+        try:
+            return read(content)
         except reading.UnreadableImage as error:
             raise reading.UnreadableImage(f"{path}: {error}") from None
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalewise.artifacts.atomic import write_text
+from scalewise.artifacts.hashing import content_hash
 from scalewise.errors import UserError
 
 FOLDER = Path("results", "index")
@@ -59,17 +60,6 @@ def find_images(root: str | Path, pattern: str) -> list[str]:
     return sorted(p.replace(os.sep, "/") for p in files)
 
 
-def _blake2b():
-    return hashlib.blake2b(digest_size=16)
-
-
-def hash_of(content: bytes) -> str:
-    """Hash of bytes, 32 hexadecimal digits."""
-    digest = _blake2b()
-    digest.update(content)
-    return digest.hexdigest()
-
-
 def require_unchanged(path: str | Path, expected: str) -> None:
     """Raises UserError where a file is no longer the one that the plan was made with."""
     try:
@@ -78,15 +68,6 @@ def require_unchanged(path: str | Path, expected: str) -> None:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if found != expected:
         raise UserError(f"{path}: changed since the run began: start again")
-
-
-def content_hash(path: str | Path) -> str:
-    """`hash_of` the bytes of a file, which need not fit into memory."""
-    digest = _blake2b()
-    with open(path, "rb", buffering=0) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def stamp(path: str) -> tuple[int, ...] | None:

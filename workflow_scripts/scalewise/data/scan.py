@@ -8,13 +8,14 @@ from itertools import islice
 
 import numpy as np
 
+from scalewise.artifacts.hashing import hash_of
 from scalewise.artifacts.images_csv import ImageRow
 from scalewise.artifacts.labels_csv import LabelRow
 from scalewise.artifacts.problems_csv import Problem
 from scalewise.data import reading
 from scalewise.data.fact_store import FactStore
 from scalewise.data.facts import Facts, image_facts, label_facts
-from scalewise.data.index import Expected, hash_of
+from scalewise.data.index import Expected
 from scalewise.patterns import image_id, label_path
 from scalewise.taxonomy import IGNORE
 

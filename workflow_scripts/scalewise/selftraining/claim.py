@@ -1,5 +1,7 @@
 """The paper's claim, measured: on scaled-up patches the network is less sure than before."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,6 +34,16 @@ class ClaimCounter:
         total["scaled_pixels"] += _sums(labels, None, k)
         total["scaled_entropy"] += _sums(labels, scaled.entropy, k)
         total["agreeing"] += _sums(labels, (scaled.prediction == labels), k)
+
+    @property
+    def sums(self) -> dict[str, np.ndarray]:
+        """What was added up so far, float64 (K,) each."""
+        return self._sums
+
+    def add_all(self, sums: Mapping[str, np.ndarray]) -> None:
+        """Add what another counter has."""
+        for name, values in sums.items():
+            self._sums[name] += values
 
     def columns(self) -> dict[str, np.ndarray]:
         """float64 (K,) each: pixels, mean entropy (nats) at the original scale; pixels, mean

@@ -1,10 +1,9 @@
 """The training loop, shared by source training and the rounds."""
 
-import signal
-import time
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TypeVar
 
 import numpy as np
@@ -13,11 +12,13 @@ from torch import Tensor, nn
 
 from scalewise.errors import UserError
 from scalewise.job import Job
+from scalewise.resuming import Saving, deferred_interrupt
+from scalewise.training import state
 from scalewise.training.optimization import learning_rate, make_optimizer
 from scalewise.training.optimizer_state import restore_moments
 from scalewise.training.randomness import derived_seed
-from scalewise.training.state import StateInUse, TrainingState
 
+log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
 AHEAD = 4  # batches made while the network works
 CHECK_EVERY = 20  # steps between looks at the loss: looking makes a GPU wait
@@ -37,30 +38,6 @@ def prefetch(make: Callable[[int], Batch], first: int, end: int) -> Iterator[tup
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def deferred_interrupt() -> Iterator[list[int]]:
-    """Collect a first SIGINT or SIGTERM instead of raising it, so that a step is never cut in two;
-    a later one raises KeyboardInterrupt at once. What tells a whole group of processes to stop
-    often tells each of them twice: two signals within a second are one."""
-    caught: list[int] = []
-    first = 0.0
-
-    def note(number: int, frame: object) -> None:
-        nonlocal first
-        if not caught:
-            first = time.monotonic()
-        elif time.monotonic() - first > 1:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def train(
     job: Job,
     model: nn.Module,
@@ -75,6 +52,7 @@ def train(
     finish: Callable[[list[str], np.ndarray, torch.optim.Optimizer], None],
     may_be_nan: Collection[str] = (),
     carried: dict[str, Tensor] | None = None,
+    describe: Callable[[int], str] = lambda step: "",
 ) -> None:
     """Train in place from the last saved state, or from the start.
 
@@ -90,12 +68,14 @@ def train(
         seed: seed of this training.
         optimizer_settings, schedule: see `scalewise.training.optimization`.
         finish: writes the results, given the columns of training.csv, float64 (steps, columns) and
-            the optimiser; the saved state is removed only after it.
+            the optimiser.
         may_be_nan: terms that may be NaN without an end to the training.
         carried: moments of an earlier optimiser to begin with, see `optimizer_state`.
+        describe: step -> what its batch is made of, for the message when its loss is not finite.
 
-    Raises: UserError when the loss is not finite, or another process trains this stage;
-        KeyboardInterrupt when told to stop, after the state is saved.
+    Raises: UserError when loss or weights are not finite, or another process trains this stage;
+        KeyboardInterrupt when told to stop, and whatever making a batch raises, both after the
+        state is saved.
     """
     optimizer = make_optimizer(model, optimizer_settings)
     if carried:
@@ -106,6 +86,14 @@ def train(
     waiting: list[tuple[int, Tensor]] = []
     said: dict[str, float] = {}
 
+    def diverged(step: int, what: str) -> UserError:
+        made_of = describe(step)
+        return UserError(
+            f"{what} at step {step}: lower the learning rate (optimizer.learning_rate) of this "
+            f"training, or look at its data{f' ({made_of})' if made_of else ''}. "
+            f"{kept or 'No state was saved yet'}"
+        )
+
     def settle() -> None:
         """Bring the losses over from the device; stop where one is not finite."""
         if not waiting:
@@ -115,50 +103,59 @@ def train(
             rows[step, 1:] = value
             if not (np.isfinite(value) | (excused & np.isnan(value))).all():
                 shown = ", ".join(f"{k} {v:g}" for k, v in zip(terms, value, strict=True))
-                raise UserError(
-                    f"the loss is not finite at step {step} ({shown}): lower the learning rate "
-                    "(optimizer.learning_rate) of this training, or look at its data"
-                )
+                raise diverged(step, f"the loss is not finite ({shown})")
         waiting.clear()
         said["loss"] = float(values[:, terms.index("loss")].mean())
 
-    # the order of sums, and so the last bits, are those of the threads and of the kind of device
-    kind = next(model.parameters()).device.type
-    try:
-        with (
-            TrainingState(job.state_folder, f"{job.key}, {job.threads} threads, {kind}") as state,
-            deferred_interrupt() as told_to_stop,
-        ):
-            first = state.load(model, optimizer, rows)
-            job.progress.start(steps, "step", first)
-            saved = time.monotonic()
-            with closing(prefetch(make_batch, first, steps)) as batches:
-                for step, batch in batches:
-                    rate = learning_rate(optimizer_settings, schedule, step, steps)
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate * group["factor"]
-                    rows[step, 0] = rate
-                    torch.manual_seed(derived_seed(seed, "dropout", step))
-                    optimizer.zero_grad(set_to_none=True)
-                    sums: dict[str, Tensor] = {}
-                    for part in loss_parts(batch):
-                        part["loss"].backward()
-                        for name, value in part.items():
-                            value = value.detach()
-                            sums[name] = sums[name] + value if name in sums else value
-                    optimizer.step()
-                    waiting.append((step, torch.stack([sums[name] for name in terms])))
-                    if len(waiting) == CHECK_EVERY:
-                        settle()
-                    job.progress.advance(1, **said)
-                    if told_to_stop or time.monotonic() - saved > 60 * job.save_minutes:
-                        settle()
-                        state.save(step + 1, model, optimizer, rows[: step + 1])
-                        saved = time.monotonic()
-                    if told_to_stop:
-                        raise KeyboardInterrupt
-            settle()
-            finish(columns, rows, optimizer)
-            state.remove()
-    except StateInUse as error:
-        raise UserError(str(error)) from None
+    def settle_all(done: int) -> None:
+        """`settle`, and stop where a weight is not finite: neither may be saved as good."""
+        settle()
+        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+            raise diverged(done - 1, "a weight is no longer finite after the step")
+
+    def keep(done: int) -> None:
+        nonlocal kept
+        settle_all(done)
+        if saving.save(done, state.arrays(model, optimizer, rows[:done])):
+            kept = f"The state of step {done} is kept in {job.state.folder}"
+
+    with job.state, deferred_interrupt() as told_to_stop:
+        first, kept = 0, ""
+        if job.saved:
+            first = job.saved.step
+            state.restore(job.saved.arrays, model, optimizer, rows)
+            kept = f"The state of step {first} is kept in {job.state.folder}"
+            log.info("going on from step %d", first)
+        job.progress.start(steps, "step", first)
+        saving = Saving(job, first)
+        with closing(prefetch(make_batch, first, steps)) as batches:
+            for step in range(first, steps):
+                try:
+                    _, batch = next(batches)
+                except Exception:
+                    if step > first:
+                        keep(step)  # the steps before the file that cannot be read
+                    raise
+                rate = learning_rate(optimizer_settings, schedule, step, steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group["factor"]
+                rows[step, 0] = rate
+                torch.manual_seed(derived_seed(seed, "dropout", step))
+                optimizer.zero_grad(set_to_none=True)
+                sums: dict[str, Tensor] = {}
+                for part in loss_parts(batch):
+                    part["loss"].backward()
+                    for name, value in part.items():
+                        value = value.detach()
+                        sums[name] = sums[name] + value if name in sums else value
+                optimizer.step()
+                waiting.append((step, torch.stack([sums[name] for name in terms])))
+                if len(waiting) == CHECK_EVERY:
+                    settle()
+                job.progress.advance(1, **said)
+                if told_to_stop or (step + 1 < steps and saving.is_due(step + 1)):
+                    keep(step + 1)
+                if told_to_stop:
+                    raise KeyboardInterrupt
+        settle_all(steps)
+        finish(columns, rows, optimizer)

@@ -60,11 +60,18 @@ class PatchBatches:
             self._without_label.add(number)
         return scale_images(patch["image"], label.shape)[0].numpy(), label
 
+    def _items(self, step: int) -> list[int]:
+        return batch_items(self._seed, "patches", step, self._batch, len(self._patches))
+
+    def describe(self, step: int) -> str:
+        """Which patches make the batch of this step, for a person."""
+        named = (f"{self._patches.image_id[item]} (patch {item})" for item in self._items(step))
+        return "patches of " + ", ".join(named)
+
     def make(self, step: int) -> tuple[Tensor, Tensor]:
         """Images uint8 (N, H, W, 3) and labels uint8 (N, H, W) of this step."""
         views = []
-        items = batch_items(self._seed, "patches", step, self._batch, len(self._patches))
-        for place, item in enumerate(items):
+        for place, item in enumerate(self._items(step)):
             image, label = self._cache.get(item, self._read)
             draws = generator(self._seed, "patch view", step, place)
             views.append(augment(image, label, self._augmentation, draws))

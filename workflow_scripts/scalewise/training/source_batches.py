@@ -27,11 +27,17 @@ class SourceBatches:
         self._source, self._seed, self._batch = source, seed, batch
         self._augmentation, self._zoom_share = augmentation, zoom_share
 
+    def _items(self, step: int) -> list[int]:
+        return batch_items(self._seed, "source", step, self._batch, len(self._source))
+
+    def describe(self, step: int) -> str:
+        """Which images make the batch of this step, for a person."""
+        return "source: " + ", ".join(self._source.ids[item] for item in self._items(step))
+
     def make(self, step: int) -> tuple[Tensor, Tensor]:
         """Images uint8 (N, H, W, 3) and labels uint8 (N, H, W) of this step."""
-        items = batch_items(self._seed, "source", step, self._batch, len(self._source))
         views = []
-        for place, item in enumerate(items):
+        for place, item in enumerate(self._items(step)):
             image, label = self._source.pair(item)
             draws = generator(self._seed, "source view", step, place)
             if self._zoom_share > 0 and draws.random() < self._zoom_share:
