@@ -40,6 +40,7 @@ from scalewise.artifacts import (
     table,
     thresholds_csv,
 )
+from scalewise.artifacts.hashing import content_hash
 from scalewise.data import reading
 from scalewise.errors import UserError
 from scalewise.job import Job
@@ -340,8 +341,11 @@ def world(tmp_path, monkeypatch):
     for i in range(10):
         Image.fromarray(draws.integers(0, 256, (*SIZE, 3), np.uint8)).save(f"{i}.png")
         Image.fromarray(draws.integers(0, 3, (20, 30), np.uint8)).save(f"{i}_label.png")
-        images.append(images_csv.ImageRow(f"i{i}", f"{i}.png", SIZE[1], SIZE[0], "x"))
-        labels.append(labels_csv.LabelRow(f"i{i}", f"{i}_label.png", 30, 20, "x", 0, (1, 1, 1)))
+        hashes = [content_hash(f"{i}{kind}.png") for kind in ("", "_label")]
+        images.append(images_csv.ImageRow(f"i{i}", f"{i}.png", SIZE[1], SIZE[0], hashes[0]))
+        labels.append(
+            labels_csv.LabelRow(f"i{i}", f"{i}_label.png", 30, 20, hashes[1], 0, (1, 1, 1))
+        )
     images_csv.write("images.csv", images)
     labels_csv.write("labels.csv", labels, CLASSES)
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 """The training loop, its state, its randomness, its optimisers and schedules."""
 
+import errno
 import logging
 import os
 import shutil
@@ -12,17 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from scalewise import resuming, stage_lock
 from scalewise.errors import UserError
 from scalewise.job import Job
 from scalewise.models.compact import Compact
 from scalewise.models.network import Network, normalise
+from scalewise.runtime import prepared
+from scalewise.stage_lock import StageInUse, StageLock
+from scalewise.stage_state import StageState
 from scalewise.training import loop
-from scalewise.training import state as state_module
+from scalewise.training import state as training_state
 from scalewise.training.losses import cross_entropy
 from scalewise.training.optimization import learning_rate, make_optimizer
 from scalewise.training.optimizer_state import moments
 from scalewise.training.randomness import batch_items, derived_seed, generator
-from scalewise.training.state import StateInUse, TrainingState
 
 STEPS = 12
 SEED = 7
@@ -88,13 +92,16 @@ def training(
     stop_at: int | None = None,
     crash_at: int | None = None,
     nan_at: int | None = None,
+    break_weight_at: int | None = None,
     steps: int = STEPS,
     carried: dict | None = None,
+    make_batch=make_batch,
 ):
     """Train; return the weights, the rows, and the steps that were worked on in this call."""
     torch.manual_seed(derived_seed(SEED, "weights"))
     model = Compact(3, width=8, dropout=0.5).to(memory_format=torch.channels_last).train()
     made, result = [], {}
+    training.result = result
 
     def loss_parts(batch):
         step, images, labels = batch
@@ -105,6 +112,10 @@ def training(
         loss = cross_entropy(model(x), labels)
         if step == nan_at:
             loss = loss * torch.nan
+        if step == break_weight_at:
+            with torch.no_grad():
+                next(model.parameters())[0, 0, 0, 0] = torch.inf
+            loss = loss.detach().requires_grad_()
         if step == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         yield {"loss": loss, "twice": 2 * loss.detach()}
@@ -128,6 +139,7 @@ def training(
             schedule=POLY,
             finish=finish,
             carried=carried,
+            describe=lambda step: f"source: a, b of {step}",
         )
     finally:
         result["made"] = made
@@ -220,10 +232,10 @@ class TestResuming:
         optimizer.step()
         weights = list(model.parameters())
         strides = [optimizer.state[p]["exp_avg"].stride() for p in weights]
-        with TrainingState(tmp_path / "state", "key") as state:
-            state.save(1, model, optimizer, np.zeros((1, 1)))
+        with StageState(tmp_path / "state", "key") as state:
+            state.save(1, training_state.arrays(model, optimizer, np.zeros((1, 1))))
             again = make_optimizer(model, ADAMW)
-            assert state.load(model, again, np.zeros((2, 1))) == 1
+            training_state.restore(state.load().arrays, model, again, np.zeros((2, 1)))
         assert [again.state[p]["exp_avg"].stride() for p in weights] == strides
         for one, other in ((optimizer.state[p], again.state[p]) for p in weights):
             assert all(torch.equal(one[name], other[name]) for name in one)
@@ -237,15 +249,20 @@ class TestState:
             training(job, stop_at=3)
         return job
 
-    def test_it_is_removed_only_after_the_results_are_written(self):
+    def test_it_stays_until_the_job_itself_removes_it(self):
+        """A job that is killed after its results and before its settings.json loses nothing."""
         self.interrupted()
         job = make_job()
         result = training(job)
         assert result["folder_at_finish"]
+        assert (job.state_folder / "state.safetensors").exists()
+        with job.state:
+            job.state.remove()
         assert not job.state_folder.exists()
 
     def test_it_stays_when_writing_the_results_fails(self):
-        job = self.interrupted()
+        self.interrupted()
+        job = make_job()
 
         def fail(columns, rows, optimizer):
             raise OSError("disk full")
@@ -265,13 +282,24 @@ class TestState:
             )
         assert (job.state_folder / "state.safetensors").exists()
 
-    def test_a_state_of_another_number_of_threads_is_refused(self, caplog):
+    def test_a_job_goes_on_with_as_many_threads_as_it_was_begun_with(self, caplog):
+        whole = training(make_job(key="a" * 16))
         self.interrupted(threads=1)
-        with caplog.at_level(logging.WARNING):
-            result = training(make_job(threads=2))
-        assert result["made"][0] == 0
-        assert "1 threads, cpu" in caplog.text and "2 threads, cpu" in caplog.text
-        assert "starting from step 0" in caplog.text
+        job = make_job(threads=2)
+        with caplog.at_level(logging.INFO), job.state, prepared(job):
+            assert (job.threads, torch.get_num_threads()) == (1, 1)
+            require_equal(whole, training(job))
+        assert "begun with 1 threads" in caplog.text
+
+    def test_a_state_of_another_kind_of_device_is_used_with_a_warning(self, caplog):
+        job = make_job()
+        job.device = "cuda:0 (NVIDIA)"
+        with pytest.raises(KeyboardInterrupt):
+            training(job, stop_at=3)
+        again = make_job()
+        with caplog.at_level(logging.WARNING), again.state, prepared(again):
+            assert training(again)["made"][0] == 4
+        assert "begun on cuda:0 (NVIDIA) and goes on on cpu" in again.notes["warnings"][0]
 
     def test_a_state_of_another_key_is_refused(self, caplog):
         job = self.interrupted()
@@ -280,28 +308,90 @@ class TestState:
         with caplog.at_level(logging.WARNING):
             result = training(other)
         assert result["made"][0] == 0
-        assert "starting from step 0" in caplog.text
+        assert f"it is of {'0' * 16}, and this is {'b' * 16}" in caplog.text
 
-    @pytest.mark.parametrize("damage", ["empty", "cut short", "noise", "of something else"])
-    def test_a_damaged_state_is_not_used(self, damage, caplog):
-        whole = training(make_job(key="a" * 16))
-        file = self.interrupted().state_folder / "state.safetensors"
+    @staticmethod
+    def damage(file, how: str) -> None:
         content = file.read_bytes()
-        if damage == "of something else":
+        if how == "of something else":
             save_file({"x": torch.zeros(1)}, file, {"state": '{"other": 1}'})
+        elif how == "a flipped bit":
+            middle = len(content) // 2
+            file.write_bytes(
+                content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+            )
         else:
             file.write_bytes(
-                {"empty": b"", "cut short": content[:-100], "noise": b"\xff" * 5000}[damage]
+                {"empty": b"", "cut short": content[:-100], "noise": b"\xff" * 5000}[how]
             )
+
+    @pytest.mark.parametrize(
+        "how", ["empty", "cut short", "noise", "of something else", "a flipped bit"]
+    )
+    def test_in_place_of_a_damaged_state_the_one_before_it_is_used(self, how, caplog):
+        whole = training(make_job(key="a" * 16))
+        job = make_job()
+        job.save_steps = 2
+        with pytest.raises(KeyboardInterrupt):
+            training(job, stop_at=4)
+        self.damage(job.state_folder / "state.safetensors", how)
         with caplog.at_level(logging.WARNING):
             result = training(make_job())
-        assert "not readable" in caplog.text and "starting from step 0" in caplog.text
+        assert "state.safetensors: not used" in caplog.text
+        assert result["made"] == list(range(4, STEPS))  # the states were those of steps 2, 4, 5
+        require_equal(whole, result)
+        for name in ("state", "previous"):
+            self.damage(job.state_folder / f"{name}.safetensors", "noise")
+        result = training(make_job())
+        assert result["made"] == list(range(STEPS))
+        require_equal(whole, result)
+
+    def test_it_is_saved_every_so_many_steps_where_that_is_said(self, monkeypatch):
+        saved = []
+        monkeypatch.setattr(Job, "save", lambda self, step, arrays, **facts: saved.append(step))
+        job = make_job()
+        job.save_steps = 5
+        training(job)
+        assert saved == [5, 10]
+
+    def test_a_disk_that_is_full_ends_no_training_and_keeps_the_last_state(self, monkeypatch):
+        whole = training(make_job(key="a" * 16))
+        job = make_job()
+        job.save_steps = 3
+        real = StageState.save
+
+        def full(self, step, arrays, **facts):
+            if step > 3:
+                raise OSError(errno.ENOSPC, "No space left on device", str(self.file))
+            real(self, step, arrays, **facts)
+
+        monkeypatch.setattr(StageState, "save", full)
+        result = training(job)
+        require_equal(whole, result)
+        assert job.state.load().step == 3
+        told = job.notes["warnings"]
+        assert len(told) == 2 and "the state of step 6 could not be saved (No space" in told[0]
+
+    def test_a_batch_that_cannot_be_read_keeps_the_steps_before_it(self):
+        whole = training(make_job(key="a" * 16))
+        job = make_job()
+
+        def unreadable(step):
+            if step == 7:
+                raise UserError("x.png: cannot be read")
+            return make_batch(step)
+
+        with pytest.raises(UserError, match="x.png"):
+            training(job, make_batch=unreadable)
+        assert job.state.load().step == 7
+        result = training(make_job())
+        assert result["made"] == list(range(7, STEPS))
         require_equal(whole, result)
 
     def test_a_second_trainer_of_the_same_stage_is_refused_and_told_by_whom(self):
         job = make_job()
-        with TrainingState(job.state_folder, "any"):
-            with pytest.raises(UserError, match=f"process {os.getpid()} already trains") as told:
+        with StageLock(job.state_folder):
+            with pytest.raises(UserError, match=f"process {os.getpid()} already works") as told:
                 training(job)
             assert str(job.state_folder) in str(told.value)
             assert job.state_folder.exists()
@@ -310,19 +400,19 @@ class TestState:
     def test_a_lock_that_was_removed_locks_nothing(self, tmp_path):
         """Between opening a lock and locking it, its holder may end and remove it."""
         folder = tmp_path / "state"
-        first = TrainingState(folder, "any")
+        first = StageLock(folder)
         with first:
             first.remove()
-            with TrainingState(folder, "any"):
+            with StageLock(folder):
                 first.__exit__()
                 assert (folder / "lock").exists()
-                with pytest.raises(StateInUse), TrainingState(folder, "any"):
+                with pytest.raises(StageInUse), StageLock(folder):
                     pass
             first.__enter__()
         assert not folder.exists()
 
     def test_a_lock_that_goes_while_it_is_taken_is_taken_anew(self, tmp_path, monkeypatch):
-        folder, flock = tmp_path / "state", state_module.fcntl.flock
+        folder, flock = tmp_path / "state", stage_lock.fcntl.flock
         opened = []
 
         def slow(file, how):
@@ -331,10 +421,10 @@ class TestState:
                 shutil.rmtree(folder)  # its holder ended just now
             flock(file, how)
 
-        monkeypatch.setattr(state_module.fcntl, "flock", slow)
-        with TrainingState(folder, "any"):
+        monkeypatch.setattr(stage_lock.fcntl, "flock", slow)
+        with StageLock(folder):
             assert len(opened) == 2 and opened[0].closed
-            with pytest.raises(StateInUse), TrainingState(folder, "any"):
+            with pytest.raises(StageInUse), StageLock(folder):
                 pass
 
     def test_a_failed_training_leaves_no_folder_without_a_state(self):
@@ -347,15 +437,36 @@ class TestState:
         left = tmp_path / "state" / ".state.safetensors.1.tmp"
         left.parent.mkdir()
         left.write_bytes(b"half")
-        with TrainingState(left.parent, "any"):
+        with StageLock(left.parent):
             assert not left.exists()
 
 
 class TestStopping:
     def test_a_loss_that_is_not_finite_ends_the_training_and_names_step_and_terms(self):
         job = make_job()
-        with pytest.raises(UserError, match=r"at step 5 \(loss nan, twice nan\)"):
+        with pytest.raises(UserError) as told:
             training(job, nan_at=5)
+        assert "the loss is not finite (loss nan, twice nan) at step 5" in str(told.value)
+        assert "(source: a, b of 5)" in str(told.value)  # what its batch is made of
+        assert "No state was saved yet" in str(told.value)
+
+    def test_the_last_good_state_stays_where_the_loss_is_no_longer_finite(self):
+        job = make_job()
+        job.save_steps = 2
+        with pytest.raises(UserError, match="The state of step 4 is kept in results/state/"):
+            training(job, nan_at=5)
+        saved = job.state.load()
+        assert saved.step == 4 and all(np.isfinite(v).all() for v in saved.arrays.values())
+
+    def test_a_weight_that_is_not_finite_is_never_saved_and_makes_no_result(self):
+        """The loss of a step says nothing of the weights after it."""
+        for save_steps in (0, 3):
+            job = make_job(key=f"{save_steps:016}")
+            job.save_steps = save_steps
+            with pytest.raises(UserError, match="a weight is no longer finite"):
+                training(job, break_weight_at=STEPS - 1 if not save_steps else 5)
+            assert "rows" not in training.result
+            assert not save_steps or job.state.load().step == 3
 
     def test_a_loss_that_is_not_finite_is_never_saved(self):
         job = make_job()
@@ -372,8 +483,8 @@ class TestStopping:
 
     def test_two_signals_at_once_are_one_and_a_later_one_ends_the_wait(self, monkeypatch):
         now = [100.0]
-        monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
-        with loop.deferred_interrupt() as caught:
+        monkeypatch.setattr(resuming.time, "monotonic", lambda: now[0])
+        with resuming.deferred_interrupt() as caught:
             assert not caught
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)

@@ -35,7 +35,7 @@ class Saved:
 def _checksum(arrays: Mapping[str, np.ndarray], state: str) -> str:
     digest = hashlib.blake2b(state.encode(), digest_size=16)
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8))
     return digest.hexdigest()
@@ -59,7 +59,7 @@ class StageState(StageLock):
         """Save what has been done before `step`. The state before it stays until this one is whole,
         and one more beside it. Raises OSError when it cannot be written."""
         state = json.dumps({"key": self._key, "step": step, "facts": facts}, sort_keys=True)
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         metadata = {"format": FORMAT, "state": state, "checksum": _checksum(arrays, state)}
         with replacing(self.file) as temporary:
             save_file(arrays, temporary, metadata)
