@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scalewise.artifacts import images_csv, labels_csv
+from scalewise.artifacts.hashing import content_hash
 from scalewise.data import reading
 from scalewise.data.cache import ArrayCache
 from scalewise.data.dataset import DataSet
@@ -24,6 +25,7 @@ from scalewise.data.reading import (
     read_image,
     read_label_ids,
 )
+from scalewise.errors import UserError
 from scalewise.taxonomy import (
     CAMVID,
     CITYSCAPES,
@@ -340,10 +342,16 @@ def dataset(tmp_path, save):
     rows, labels = [], []
     for k in range(3):
         save(np.full((4, 6, 3), 50 * k, np.uint8), f"i{k}.png")
-        rows.append(images_csv.ImageRow(str(k), f"i{k}.png", 6, 4, ""))
+        rows.append(
+            images_csv.ImageRow(str(k), f"i{k}.png", 6, 4, content_hash(tmp_path / f"i{k}.png"))
+        )
     for k in (0, 2):
         save(np.full((4, 6), 7 + k, np.uint8), f"l{k}.png")
-        labels.append(labels_csv.LabelRow(str(k), f"l{k}.png", 6, 4, "", 0, (1,)))
+        labels.append(
+            labels_csv.LabelRow(
+                str(k), f"l{k}.png", 6, 4, content_hash(tmp_path / f"l{k}.png"), 0, (1,)
+            )
+        )
     images_csv.write(tmp_path / "images.csv", rows)
     labels_csv.write(tmp_path / "labels.csv", labels, ["a"])
 
@@ -369,10 +377,23 @@ def test_without_a_size_images_keep_their_own(dataset):
     assert dataset(None).pair(0)[1].shape == (4, 6)
 
 
-def test_a_file_that_became_unreadable_is_named(dataset, tmp_path):
-    (tmp_path / "i1.png").write_text("gone bad")
-    with pytest.raises(UnreadableImage, match=r"i1\.png: not an image"):
+def test_a_file_that_is_not_what_the_scan_saw_is_named_and_not_used(dataset, tmp_path, save):
+    """Its result is named by what the scan saw."""
+    for damage in (
+        lambda path: path.write_text("gone bad"),
+        lambda path: path.write_bytes(path.read_bytes()[:-20]),
+        lambda path: save(np.full((4, 6, 3), 99, np.uint8), path.name),  # a good image, another one
+    ):
+        damage(tmp_path / "i1.png")
+        with pytest.raises(UserError, match=r"i1\.png: changed since it was scanned"):
+            dataset((2, 3), labelled=False).image(1)
+    (tmp_path / "l2.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"l2\.png: changed since it was scanned"):
+        dataset((2, 3)).pair(1)
+    (tmp_path / "i1.png").unlink()
+    with pytest.raises(UserError, match=r"i1\.png: cannot be read \(No such file") as told:
         dataset((2, 3), labelled=False).image(1)
+    assert "restore the file, then start again" in str(told.value)
 
 
 def test_what_is_kept_is_not_decoded_again(dataset, tmp_path):
@@ -387,7 +408,9 @@ def test_the_table_of_labels_says_which_file_holds_ids_in_16_bit_colours(tmp_pat
     save_wide(tmp_path / "wide.png", ids, 300)
     save(ids, "copy.png")
     rows = [
-        labels_csv.LabelRow(name, f"{name}.png", 2, 2, "", 0, (1,), mode)
+        labels_csv.LabelRow(
+            name, f"{name}.png", 2, 2, content_hash(tmp_path / f"{name}.png"), 0, (1,), mode
+        )
         for name, mode in (("copy", "L"), ("wide", WIDE_COLOUR))
     ]
     labels_csv.write(tmp_path / "labels.csv", rows, ["a"])
@@ -406,8 +429,16 @@ def test_a_set_of_many_sizes_gives_each_image_its_own_and_one_working_size(tmp_p
     for k, (height, width) in enumerate(sizes):
         save(np.full((height, width, 3), k, np.uint8), f"i{k}.jpg")
         save(np.full((height, width), k, np.uint8), f"l{k}.png")
-        images.append(images_csv.ImageRow(str(k), f"i{k}.jpg", width, height, ""))
-        labels.append(labels_csv.LabelRow(str(k), f"l{k}.png", width, height, "", 0, (1,)))
+        images.append(
+            images_csv.ImageRow(
+                str(k), f"i{k}.jpg", width, height, content_hash(tmp_path / f"i{k}.jpg")
+            )
+        )
+        labels.append(
+            labels_csv.LabelRow(
+                str(k), f"l{k}.png", width, height, content_hash(tmp_path / f"l{k}.png"), 0, (1,)
+            )
+        )
     images_csv.write(tmp_path / "images.csv", images)
     labels_csv.write(tmp_path / "labels.csv", labels, ["a"])
     label_ids = {"0": 0, "1": 1, "2": 2}

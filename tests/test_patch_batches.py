@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from scalewise.artifacts import images_csv, labels_csv, patches_h5
+from scalewise.artifacts.hashing import content_hash
 from scalewise.data.dataset import DataSet
 from scalewise.training.patch_batches import PatchBatches
 from scalewise.training.source_batches import SourceBatches
@@ -200,9 +201,13 @@ def source(tmp_path) -> DataSet:
     for i in range(5):
         Image.fromarray(draws.integers(0, 256, (*SIZE, 3), np.uint8)).save(tmp_path / f"{i}.png")
         Image.fromarray(draws.integers(0, 3, SIZE, np.uint8)).save(tmp_path / f"{i}_label.png")
-        images.append(images_csv.ImageRow(str(i), f"{i}.png", SIZE[1], SIZE[0], "x"))
+        width, height = SIZE[::-1]
+        image_hash, label_hash = (
+            content_hash(tmp_path / name) for name in (f"{i}.png", f"{i}_label.png")
+        )
+        images.append(images_csv.ImageRow(str(i), f"{i}.png", width, height, image_hash))
         labels.append(
-            labels_csv.LabelRow(str(i), f"{i}_label.png", SIZE[1], SIZE[0], "x", 0, (1, 1, 1))
+            labels_csv.LabelRow(str(i), f"{i}_label.png", width, height, label_hash, 0, (1, 1, 1))
         )
     images_csv.write(tmp_path / "images.csv", images)
     labels_csv.write(tmp_path / "labels.csv", labels, ["a", "b", "c"])

@@ -20,7 +20,7 @@ Group `claim` holds the paper's claim measured on a sample (mean entropy in nats
 original scale and on the scaled-up crop, and how often both agree).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from scalewise.artifacts.atomic import replacing
+from scalewise.artifacts import hdf5
 from scalewise.taxonomy import IGNORE
 
 FORMAT = "scalewise patches 2"
@@ -61,9 +61,15 @@ class PatchWriter:
     """Appends batches of patches to an open file."""
 
     def __init__(
-        self, file: h5py.File, count: int | None, crop: tuple[int, int], size: tuple[int, int]
+        self,
+        file: h5py.File,
+        count: int | None,
+        crop: tuple[int, int],
+        size: tuple[int, int],
+        check: Callable[[], None],
     ):
         (h, w), (height, width) = crop, size
+        self._check = check
         self._grows = count is None
         count, most = count or 0, None if self._grows else count
         shapes = {
@@ -104,6 +110,7 @@ class PatchWriter:
         for name in _PADDING:
             self._data[name][part] = self._padded(name, getattr(batch, name), sizes)
         self._written = part.stop
+        self._check()
 
     def append_file(self, path: Path) -> None:
         """Copy the patches of another file, made for the same crops and size, as they are packed.
@@ -122,6 +129,7 @@ class PatchWriter:
                     mask, packed = other[name].id.read_direct_chunk((k, *rest))
                     data.id.write_direct_chunk((part.start + k, *rest), packed, mask)
         self._written = part.stop
+        self._check()
 
     def _next(self, count: int) -> slice:
         """Room for the next patches."""
@@ -158,8 +166,8 @@ def writing(
 
     crop: the largest height and the largest width of the crops; size: the training size.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        writer = PatchWriter(file, count, crop, size)
+    with hdf5.writing(path) as (file, check):
+        writer = PatchWriter(file, count, crop, size, check)
         yield writer
         if count is not None and writer._written != count:
             raise ValueError(f"{path}: {writer._written} of {count} patches were written")

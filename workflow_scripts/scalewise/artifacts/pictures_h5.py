@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from scalewise.artifacts.atomic import replacing
+from scalewise.artifacts import hdf5
 
 FORMAT = "scalewise pictures 1"
 
@@ -23,7 +23,7 @@ class Pictures:
 
 
 def write(path: str | Path, pictures: Pictures) -> None:
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.writing(path) as (file, _):
         file.attrs["format"] = FORMAT
         file["ids"] = np.array(pictures.ids, dtype=h5py.string_dtype())
         for name in ("image", "label", "prediction"):
