@@ -4,16 +4,19 @@ Touching, moving or copying files changes nothing; changing, adding or removing 
 cached by size and times in `results/index/`, so that unchanged files are not read again.
 """
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from scalewise.artifacts.atomic import write_text
 from scalewise.errors import UserError
@@ -80,10 +83,19 @@ def require_unchanged(path: str | Path, expected: str) -> None:
         raise UserError(f"{path}: changed since the run began: start again")
 
 
+def open_file(path: str | Path) -> BinaryIO:
+    """Open a file to read its bytes. Raises OSError, also for what is no ordinary file: a pipe
+    would be waited for, and a device may have no end."""
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # open() tells of a folder
+        raise OSError(errno.EINVAL, "no ordinary file")
+    return open(path, "rb", buffering=0)
+
+
 def content_hash(path: str | Path) -> str:
     """`hash_of` the bytes of a file, which need not fit into memory."""
     digest = _blake2b()
-    with open(path, "rb", buffering=0) as file:
+    with open_file(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from scalewise.artifacts.problems_csv import Problem
 from scalewise.data import reading
 from scalewise.data.fact_store import FactStore
 from scalewise.data.facts import Facts, image_facts, label_facts
-from scalewise.data.index import Expected, hash_of
+from scalewise.data.index import Expected, hash_of, open_file
 from scalewise.patterns import image_id, label_path
 from scalewise.taxonomy import IGNORE
 
@@ -88,7 +88,11 @@ def _looked_at(
         if known and file.expected.is_unchanged(path):
             return known, False
         try:
-            with open(path, "rb") as opened:
+            with open_file(path) as opened:
+                size = os.fstat(opened.fileno()).st_size
+                if size > reading.MAX_BYTES:
+                    most = f"at most {reading.MAX_BYTES:,} are read"
+                    return Facts(error=f"has {size:,} bytes; {most}", damaged=True), False
                 content = opened.read()
         except OSError as error:
             return error, False
