@@ -49,6 +49,15 @@ def build_plan():
         sys.exit(f"\n{error}\n")
 
 
+def refuse_braces(*folders):
+    """The engine takes braces in these paths for wildcards: it ends in a traceback, or finds no
+    lock and lets two runs into one folder."""
+    for folder in map(str, folders):
+        if set("{}") & set(folder):
+            sys.exit(f"\n{folder}: the engine cannot work in a folder with braces: rename it\n")
+
+
+refuse_braces(workflow.basedir, os.getcwd())
 PLAN = build_plan()
 guard_device_slots(PLAN.project.settings.resources.gpus_per_job)
 if workflow.is_main_process:
@@ -102,17 +111,22 @@ def benchmark_of(name):
     return f"{RESULTS}/benchmarks/{name}/{{key}}.tsv"
 
 
+def quoted(path):
+    """A path as a word of a shell command that the engine formats: braces in it stay braces."""
+    return shlex.quote(str(path)).replace("{", "{{").replace("}", "}}")
+
+
 def python():
     """Inside a conda environment of the engine's its python, else the one that runs now."""
     methods = workflow.deployment_settings.deployment_method
-    return "python" if methods else shlex.quote(sys.executable)
+    return "python" if methods else quoted(sys.executable)
 
 
 def command(name, *options):
     """The shell command of a stage."""
-    script = shlex.quote(str(SCRIPTS / f"{name}.py"))
+    script = SCRIPTS / f"{name}.py"
     return " ".join(
-        [python(), script, "{params.stage:q} --threads {threads} --log {log:q}", *options]
+        [python(), quoted(script), "{params.stage:q} --threads {threads} --log {log:q}", *options]
     )
 
 

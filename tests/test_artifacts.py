@@ -25,6 +25,7 @@ from scalewise.artifacts import (
     training_csv,
 )
 from scalewise.artifacts.atomic import replacing, write_text
+from scalewise.errors import UserError
 
 FILES = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -317,8 +318,148 @@ def test_a_file_of_another_format_is_no_file_of_patches(tmp_path):
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file["image_id"] = 1
         file.attrs["format"] = "scalewise patches 1"
-    with pytest.raises(ValueError, match=r"p\.h5: not a file of format"):
+    with pytest.raises(UserError, match=r"p\.h5: not a file of format"):
         patches_h5.PatchReader(tmp_path / "p.h5")
+
+
+def written_patches(folder):
+    rng = np.random.default_rng(0)
+    with patches_h5.writing(folder / "p.h5", 3, (3, 4), (6, 8)) as writer:
+        writer.append(some_patches(3, rng))
+        writer.claim({"pixels": np.zeros(5)})
+    return folder / "p.h5"
+
+
+def refused(read, path, *words):
+    """The one message about a file that is not read; it names file and remedy."""
+    with pytest.raises(UserError) as told:
+        read(path)
+    message = str(told.value)
+    assert message.startswith(f"{path}: ") and f"remove the folder {path.parent}" in message
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def replaced(path, name, **arguments):
+    with h5py.File(path, "a") as file:
+        del file[name]
+        file.create_dataset(name, **arguments)
+
+
+HUGE = 10**13
+
+
+@pytest.mark.parametrize("chunks", [None, (1 << 20,)])
+def test_data_sets_that_are_declared_and_not_stored_are_refused_before_they_are_read(
+    tmp_path, chunks
+):
+    path = written_patches(tmp_path)
+    assert len(patches_h5.PatchReader(path)) == 3
+    text = h5py.string_dtype()
+    replaced(path, "image_id", shape=(HUGE,), dtype=text, chunks=chunks)
+    refused(patches_h5.PatchReader, path, "'image_id' claims 10000000000000 values")
+
+
+def test_a_data_set_that_points_to_other_files_is_refused(tmp_path):
+    path, other = written_patches(tmp_path), tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["label"] = np.zeros((3, 6, 8), np.uint8)
+    layout = h5py.VirtualLayout((3, 6, 8), np.uint8)
+    layout[:] = h5py.VirtualSource(str(other), "label", (3, 6, 8))
+    for forge in (
+        lambda file: file.create_virtual_dataset("label", layout),
+        lambda file: file.create_dataset(
+            "label", (3, 6, 8), np.uint8, external=[("/etc/hostname", 0, h5py.h5f.UNLIMITED)]
+        ),
+        lambda file: file.__setitem__("label", h5py.ExternalLink(str(other), "label")),
+        lambda file: file.__setitem__("label", h5py.SoftLink("/predicted")),
+        lambda file: file.create_group("label"),
+    ):
+        with h5py.File(path, "a") as file:
+            del file["label"]
+            forge(file)
+        refused(patches_h5.PatchReader, path, "'label' is no data set of this file")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "said"),
+    [
+        ("entropy", (3, 3, 5), np.float16, "'entropy' is 3 x 3 x 5, not 3 x 3 x 4"),
+        ("predicted", (4, 3, 4), np.uint8, "'predicted' is 4 x 3 x 4, not 3 x 3 x 4"),
+        ("image", (3, 3, 4), np.uint8, "'image' is 3 x 3 x 4, not 3 x h x w x 3"),
+        ("label", (3, 6, 8), np.int64, "'label' holds int64, not uint8"),
+        ("size", (), np.int32, "'size' is one value, not 3 x 2"),
+        ("image_id", (3,), np.int32, "'image_id' holds int32"),
+    ],
+)
+def test_data_sets_that_do_not_fit_each_other_are_refused(tmp_path, name, shape, dtype, said):
+    path = written_patches(tmp_path)
+    replaced(path, name, data=np.zeros(shape, dtype))
+    refused(patches_h5.PatchReader, path, said)
+
+
+def test_patches_of_absurd_size_are_refused_though_they_pack_well(tmp_path):
+    side = 1 << 14
+    with h5py.File(tmp_path / "p.h5", "w") as file:
+        file.attrs["format"] = patches_h5.FORMAT
+        file["image_id"] = np.array(["a"], h5py.string_dtype())
+        for name in ("position", "size"):
+            file[name] = np.zeros((1, 2), np.int32)
+        for name, kind in (("image", np.uint8), ("predicted", np.uint8), ("entropy", np.float16)):
+            file.create_dataset(name, (1, 0, 0, 3)[: 4 if name == "image" else 3], kind)
+        label = file.create_dataset(
+            "label", (1, side, side), np.uint8, chunks=(1, 1024, side), compression="gzip"
+        )
+        for first in range(0, side, 1024):
+            label[0, first : first + 1024] = 0
+    refused(patches_h5.PatchReader, tmp_path / "p.h5", "patches of 16384 x 16384 pixels")
+
+
+def test_a_crop_that_is_larger_than_the_file_says_is_refused_on_reading(tmp_path):
+    path = written_patches(tmp_path)
+    replaced(path, "size", data=np.array([[3, 4], [4, 4], [1, 1]], np.int32))
+    refused(patches_h5.PatchReader, path, "a patch is larger than the crops")
+
+
+def test_a_claim_that_is_declared_and_not_stored_is_refused(tmp_path):
+    path = written_patches(tmp_path)
+    assert patches_h5.PatchReader(path).claim()["pixels"].tolist() == [0] * 5
+    replaced(path, "claim/pixels", shape=(HUGE,), dtype=np.float64)
+    refused(lambda p: patches_h5.PatchReader(p).claim(), path, "'pixels' claims")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
+def test_a_file_of_patches_or_pictures_that_is_cut_short_is_refused_with_the_remedy(
+    tmp_path, share
+):
+    path = written_patches(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    refused(patches_h5.PatchReader, path)
+    refused(pictures_h5.read, path)
+
+
+def test_pictures_that_are_declared_and_not_stored_or_do_not_fit_are_refused(tmp_path):
+    path, label = tmp_path / "p.h5", np.zeros((2, 4, 5), np.uint8)
+    image = np.zeros((2, 4, 5, 3), np.uint8)
+    pictures_h5.write(path, pictures_h5.Pictures(["a", "b"], image, label, label))
+    replaced(path, "prediction", shape=(2, 10**6, 10**6), dtype=np.uint8)
+    refused(pictures_h5.read, path, "'prediction' claims 2 x 1000000 x 1000000 values")
+    replaced(path, "prediction", data=np.zeros((2, 5, 4), np.uint8))
+    refused(pictures_h5.read, path, "'prediction' is 2 x 5 x 4, not 2 x 4 x 5")
+    replaced(path, "prediction", data=label)
+    assert pictures_h5.read(path).ids == ["a", "b"]
+
+
+def test_no_more_pictures_are_written_than_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures_h5, "MAX_PIXELS", 39)
+    label, image = np.zeros((2, 4, 5), np.uint8), np.zeros((2, 4, 5, 3), np.uint8)
+    with pytest.raises(UserError, match="evaluation.pictures: 2 pictures have 40 pixels"):
+        pictures_h5.write(tmp_path / "p.h5", pictures_h5.Pictures(["a", "b"], image, label, label))
+    monkeypatch.setattr(pictures_h5, "MAX_PIXELS", 40)
+    pictures_h5.write(tmp_path / "p.h5", pictures_h5.Pictures(["a", "b"], image, label, label))
+    monkeypatch.setattr(pictures_h5, "MAX_PIXELS", 39)
+    refused(pictures_h5.read, tmp_path / "p.h5", "pictures of more than 39 pixels")
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -70,6 +70,54 @@ def png(width, height, bits, kind, rows):
     )
 
 
+def forged(path, width, height, bits=8, kind=2):
+    """A small png file whose header promises width x height pixels."""
+    path.write_bytes(png(width, height, bits, kind, [bytes(64)]))
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+# Pillow itself warns above its limit, and refuses above twice of it
+@pytest.mark.parametrize("factor", [1.01, 1.9, 2.1, 1000])
+@pytest.mark.parametrize("bits, kind", [(8, 2), (8, 0), (16, 0), (16, 2)])
+@pytest.mark.parametrize(
+    "read", [decode_image, decode_label, lambda p: read_label_ids(p, "RGB;16")]
+)
+def test_a_header_that_promises_too_many_pixels_is_refused_before_any_are_decoded(
+    tmp_path, monkeypatch, factor, bits, kind, read
+):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    width = int(reading.MAX_PIXELS * factor) // 10_000
+    path = forged(tmp_path / "x.png", width, 10_000, bits, kind)
+    message = said(read, path)
+    assert message.endswith("pixels; at most 200,000,000 are read") and "\n" not in message
+    assert (f"{width} x 10000" in message) if factor < 2 else (f"{width * 10_000}" in message)
+
+
+def test_as_many_pixels_as_are_read_at_most_are_read(tmp_path, monkeypatch, save):
+    monkeypatch.setattr(reading, "MAX_PIXELS", 6)
+    assert decode_label(save(IDS))[0].size == 6
+    monkeypatch.setattr(reading, "MAX_PIXELS", 5)
+    assert "has 3 x 2 pixels" in said(decode_label, save(IDS))
+
+
+def test_pillows_own_limit_is_ours():
+    assert Image.MAX_IMAGE_PIXELS == reading.MAX_PIXELS
+
+
+def test_a_file_for_which_pillow_would_start_another_program_is_no_image(tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(COLOURS).save(path, format="EPS")
+    assert Image.open(path).format == "EPS"
+    assert said(decode_image, path) == "not an image, or cut short"
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.tif", "x.bmp", "x.ppm", "x.webp", "x.gif"])
+def test_the_usual_kinds_of_image_are_read(save, name):
+    assert decode_image(save(COLOURS, name))[0].shape == COLOURS.shape
+
+
 # --- labels ---------------------------------------------------------------------------------------
 
 

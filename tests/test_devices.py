@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,6 +136,125 @@ def test_visible_cuda_devices_do_not_disturb_pretended_ones(monkeypatch):
         assert names == ["cpu", "cpu"]
 
 
+class TestSharedFolder:
+    """The folder of locks that all users of a machine have in common."""
+
+    @pytest.fixture(autouse=True)
+    def shared(self, tmp_path, monkeypatch):
+        monkeypatch.delenv(devices.LOCKS_VARIABLE)
+        self.folder = tmp_path / "shared"
+        monkeypatch.setattr(devices, "SHARED_FOLDER", self.folder)
+
+    def refused(self, *words: str) -> None:
+        with pytest.raises(devices.NoDevice) as told:
+            devices.hold(1, wait=0).__enter__()
+        assert all(word in str(told.value) for word in (*words, devices.LOCKS_VARIABLE))
+
+    def test_it_is_one_for_all_users_whatever_their_temporary_folder(self, monkeypatch):
+        monkeypatch.undo()
+        monkeypatch.setenv("TMPDIR", "/elsewhere")
+        assert str(devices.SHARED_FOLDER) == "/tmp/scalewise-devices"
+
+    def test_everybody_may_lock_in_it_and_nobody_may_remove_anothers_files(self):
+        before = os.umask(0o077)
+        try:
+            with devices.hold(1):
+                assert os.stat(self.folder).st_mode & 0o7777 == 0o1777
+                assert os.stat(self.folder / "0-cpu.lock").st_mode & 0o7777 == 0o666
+            assert os.umask(0o077) == 0o077  # given back
+        finally:
+            os.umask(before)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become two users")
+    def test_a_device_that_one_user_holds_is_held_for_another(self, monkeypatch, capfd):
+        """In both orders: each user makes the lock file that the other then opens."""
+        monkeypatch.setenv(devices.DEVICES_VARIABLE, "cpu")
+        for first, second in ((65534, 65533), (65533, 65534)):
+            with tempfile.TemporaryDirectory(dir="/tmp") as place:
+                os.chmod(place, 0o1777)
+                holding = self.as_user(first, place, seconds=60)
+                try:
+                    assert holding.stdout.readline() == "holds cpu\n"
+                    other = self.as_user(second, place)
+                    assert other.communicate(timeout=30)[0] == ""
+                    told = f"0-cpu is held by process {holding.pid} of user {first}"
+                    assert told in capfd.readouterr().err
+                finally:
+                    holding.kill()
+                    holding.communicate()
+                assert Path(place, "locks").stat().st_uid == first
+                other = self.as_user(second, place)
+                assert other.communicate(timeout=30)[0].startswith("holds cpu\n")
+
+    def as_user(self, user: int, place: str, seconds: float = 0) -> subprocess.Popen:
+        become = (
+            "import os\nfrom scalewise import devices\n"
+            f"devices.SHARED_FOLDER = devices.Path({place!r}, 'locks')\n"
+            f"os.setgroups([]); os.setgid({user}); os.setuid({user})\n"
+        )
+        return subprocess.Popen(
+            [sys.executable, "-c", become + HOLD, "1", str(seconds), "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def test_a_folder_that_cannot_be_shared_safely_is_refused(self, tmp_path):
+        for mode in (0o777, 0o1755, 0o700):
+            self.folder.mkdir()
+            self.folder.chmod(mode)
+            self.refused(str(self.folder), "share safely")
+            self.folder.rmdir()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere").chmod(0o1777)
+        self.folder.symlink_to(tmp_path / "elsewhere")
+        self.refused("share safely")
+        assert not list((tmp_path / "elsewhere").iterdir())
+        self.folder.unlink()
+        self.folder.write_text("")
+        self.refused("share safely")
+
+    @pytest.mark.parametrize("link", [os.symlink, os.link])
+    def test_a_link_in_place_of_a_lock_is_refused_and_what_it_leads_to_stays_as_it_is(
+        self, tmp_path, monkeypatch, link
+    ):
+        with devices.hold(1):
+            pass
+        victim = tmp_path / "victim"
+        victim.write_text("precious")
+        lock = self.folder / "0-cpu.lock"
+        lock.unlink()
+        link(victim, lock)
+        monkeypatch.setenv(devices.DEVICES_VARIABLE, "cpu")
+        self.refused(str(lock), "no lock file")
+        assert victim.read_text() == "precious"
+
+    def test_a_pipe_in_place_of_a_lock_is_refused_and_not_waited_for(self):
+        with devices.hold(1):
+            pass
+        (self.folder / "0-cpu.lock").unlink()
+        os.mkfifo(self.folder / "0-cpu.lock")
+        self.refused("no lock file")
+
+    def test_a_lock_whose_file_was_removed_before_it_was_taken_holds_nothing(self, monkeypatch):
+        lock = devices.fcntl.flock
+        removed = []
+
+        def remove_and_lock(file, how):
+            if not removed:
+                removed.append(True)
+                (self.folder / "0-cpu.lock").unlink()
+            lock(file, how)
+
+        monkeypatch.setattr(devices.fcntl, "flock", remove_and_lock)
+        with devices.hold(2, wait=5) as names:
+            assert names == ["cpu", "cpu"] and removed
+            assert (self.folder / "0-cpu.lock").exists()
+
+    def test_a_place_that_cannot_be_written_is_told_with_the_remedy(self, monkeypatch):
+        monkeypatch.setattr(devices, "SHARED_FOLDER", Path("/proc/scalewise-devices"))
+        self.refused("/proc/scalewise-devices: no folder for locks")
+
+
 class TestWithoutDevices:
     @pytest.fixture(autouse=True)
     def no_cuda(self, monkeypatch):
@@ -178,6 +298,27 @@ class TestCuda:
             self.ids = ["aaa"]
             with pytest.raises(devices.NoDevice, match="cuda_aaa is held"):
                 devices.hold(1, wait=0).__enter__()
+
+    def test_jobs_that_see_different_devices_do_not_wait_for_each_other(self, monkeypatch):
+        """CUDA_VISIBLE_DEVICES=0 in one shell, =1 in another: torch numbers both from 0."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        self.ids = ["aaa"]
+        with devices.hold(1, wait=0) as one:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+            self.ids = ["bbb"]
+            with devices.hold(1, wait=0) as other:
+                assert one == other == ["cuda:0"]
+            with pytest.raises(devices.NoDevice, match="asks for 2 devices and this machine has 1"):
+                devices.hold(2).__enter__()
+
+    def test_visible_devices_in_another_order_have_the_same_locks(self, monkeypatch):
+        with devices.hold(1) as one:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+            self.ids = ["bbb", "aaa"]
+            with devices.hold(1, wait=0) as other:
+                assert (one, other) == (["cuda:0"], ["cuda:0"])
+                with pytest.raises(devices.NoDevice, match=r"cuda_bbb is held.*cuda_aaa is held"):
+                    devices.hold(1, wait=0).__enter__()
 
     def test_under_slurm_jobs_of_one_allocation_share_it_out(self, monkeypatch):
         monkeypatch.setenv("SLURM_JOB_ID", "12")

@@ -176,6 +176,37 @@ def test_a_text_file_among_the_images_is_named(folder):
     )
 
 
+def test_an_image_of_too_many_pixels_is_named_with_its_size_and_the_limit(folder, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_PIXELS", 5)
+    for problem, k in zip(images_of(folder)[1], "12", strict=False):
+        assert problem == left_out(
+            folder / f"images/{k}.png",
+            "has 3 x 2 pixels; at most 5 are read: replace or remove it",
+        )
+
+
+def test_a_file_of_too_many_bytes_is_named_and_not_read(folder):
+    expected = hashes(folder)
+    with open(folder / "images/1.png", "r+b") as file:
+        file.truncate(reading.MAX_BYTES + 1)  # takes no room on disk
+    assert only_problem(images_of(folder, expected)) == left_out(
+        folder / "images/1.png",
+        "has 1,073,741,825 bytes; at most 1,073,741,824 are read: replace or remove it",
+    )
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_pipe_or_a_device_is_neither_waited_for_nor_read_for_ever(folder, make):
+    (folder / "images/1.png").unlink()
+    make(folder / "images/1.png")
+    found = index_files(folder, ["images/1.png", "images/2.png"], "x").files
+    assert found["images/1.png"] == "unreadable"
+    expected = {path: Expected(value) for path, value in found.items()}
+    problem = only_problem(images_of(folder, expected))
+    assert problem.file == str(folder / "images/1.png") and problem.verdict == "stop"
+    assert "no ordinary file" in problem.problem
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
 def test_a_blank_image_is_named_whatever_its_mode(folder, mode):
     Image.new("RGB", (3, 2), (9, 9, 9)).convert(mode).save(folder / "images/1.png")

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -146,6 +147,26 @@ class TestReading:
         assert not trap.exists()
         torch.load(tmp_path / "new.pth", weights_only=False)
         assert trap.exists()  # the trap is one
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_tensors_that_claim_more_values_than_are_stored_are_refused(self, tmp_path, zipped):
+        content = {**TENSORS, "many": torch.zeros(1).expand(10**7, 10**6)}
+        torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+        assert (tmp_path / "w.pth").stat().st_size < 10_000
+        self.refused(tmp_path / "w.pth", "many claims more values than are stored")
+
+    def test_a_packed_file_is_refused_before_it_is_unpacked(self, tmp_path, monkeypatch):
+        torch.save({"zeros": torch.zeros(10**6)}, tmp_path / "w.pth")
+        with (
+            zipfile.ZipFile(tmp_path / "w.pth") as file,
+            zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+        ):
+            for name in file.namelist():
+                packed.writestr(name, file.read(name))
+        assert (tmp_path / "packed.pth").stat().st_size < 100_000
+        read(tmp_path / "w.pth")
+        monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpacked"))
+        self.refused(tmp_path / "packed.pth", "packed tensors")
 
     def test_numbers_and_whole_networks_that_are_no_tensors_are_told_with_the_remedy(
         self, tmp_path

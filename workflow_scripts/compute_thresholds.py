@@ -15,7 +15,8 @@ from scalewise.selftraining.ranking import read_ranking
 from scalewise.selftraining.thresholds import count_kept
 
 log = logging.getLogger(__name__)
-BLOCK = 64
+BLOCK = 64  # patches that are read at once, unless they are large
+BLOCK_PIXELS = 1 << 27
 
 
 def kept_share(
@@ -23,8 +24,10 @@ def kept_share(
 ) -> np.ndarray:
     """float64 (K,): share of the patches' pixels of each predicted class that tau keeps."""
     seen, kept = np.zeros(len(tau)), np.zeros(len(tau))
-    for first in range(0, len(patches), BLOCK):
-        block = patches.read(slice(first, first + BLOCK), ("predicted", "entropy"))
+    height, width = patches.crop
+    step = max(1, min(BLOCK, BLOCK_PIXELS // max(1, height * width)))
+    for first in range(0, len(patches), step):
+        block = patches.read(slice(first, first + step), ("predicted", "entropy"))
         counts = count_kept(**block, tau=tau, nan_is_reliable=nan_is_reliable)
         seen += counts[0]
         kept += counts[1]

@@ -8,13 +8,14 @@ job may see its device as number 0, each finds its own free; several jobs within
 share out what was allocated.
 """
 
+import errno
 import fcntl
 import os
 import random
-import tempfile
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 # Comma-separated names of devices to use in place of those found, as in "cpu,cpu": for tests of
@@ -55,11 +56,72 @@ def _slot(name: str, place: int) -> str:
     return f"cuda_{torch.cuda.get_device_properties(number).uuid}"
 
 
+# One folder for all users of a machine: a device that one of them holds is held for the others too.
+# Fixed, since each of them may have a TMPDIR of their own.
+SHARED_FOLDER = Path("/tmp/scalewise-devices")
+
+
+@contextmanager
+def _for_everybody() -> Iterator[None]:
+    """What is made in the block has the access rights that are asked for, from the first moment."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _unfit(path: Path, what: str) -> NoDevice:
+    return NoDevice(
+        f"{path}: {what}: have its owner remove it, or name a folder of your own in "
+        f"${LOCKS_VARIABLE}"
+    )
+
+
 def _lock_folder() -> Path:
-    default = Path(tempfile.gettempdir(), f"scalewise-devices-{os.getuid()}")
-    folder = Path(os.environ.get(LOCKS_VARIABLE) or default)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """The folder of the lock files: anybody may make files in it, and nobody may remove another
+    user's (the sticky bit, as of /tmp).
+
+    Raises NoDevice where it is something else: a link in its place could lead anywhere.
+    """
+    own = os.environ.get(LOCKS_VARIABLE)
+    try:
+        if own:
+            Path(own).mkdir(parents=True, exist_ok=True)
+            return Path(own)
+        with suppress(FileExistsError), _for_everybody():
+            os.mkdir(SHARED_FOLDER, 0o1777)
+        mode = os.lstat(SHARED_FOLDER).st_mode
+    except OSError as error:
+        raise _unfit(
+            Path(own or SHARED_FOLDER), f"no folder for locks ({error.strerror})"
+        ) from None
+    if not stat.S_ISDIR(mode) or mode & 0o1777 != 0o1777:
+        raise _unfit(SHARED_FOLDER, "not a folder that all users of this machine can share safely")
+    return SHARED_FOLDER
+
+
+def _open_lock(path: Path) -> int:
+    """Descriptor of a lock file, which any user can open; made where it is not there.
+
+    No link is followed, neither symbolic nor hard: what is written into it cannot end up in a file
+    from elsewhere. Raises NoDevice for what is no lock file.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        # never O_CREAT alone: in such a folder Linux may deny it for a file of another user
+        try:
+            with _for_everybody():
+                file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            file = os.open(path, flags)
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            os.close(file)
+            raise OSError(errno.ELOOP, "a link, or no ordinary file")
+    except OSError as error:
+        raise _unfit(path, f"no lock file ({error.strerror})") from None
+    return file
 
 
 def _try(devices: list[tuple[str, str]], count: int) -> tuple[ExitStack, list[str], list[str]]:
@@ -69,18 +131,21 @@ def _try(devices: list[tuple[str, str]], count: int) -> tuple[ExitStack, list[st
         # too few are left: go no further, lest two jobs keep each other from their devices
         if len(mine) == count or len(mine) + len(devices) - place < count:
             break
-        file = open(_lock_folder() / f"{slot}.lock", "a+")  # noqa: SIM115 (held by the stack)
+        file = _open_lock(_lock_folder() / f"{slot}.lock")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            others.append(f"{slot} is held by {file.read().strip() or 'another process'}")
-            file.close()
+            holder = os.pread(file, 100, 0).decode("ascii", "replace")
+            others.append(f"{slot} is held by {holder if holder.isprintable() else '?'}")
+            os.close(file)
             continue
-        stack.callback(file.close)
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
+        if not os.fstat(file).st_nlink:  # removed meanwhile: another job would lock a new one
+            others.append(f"{slot} had its lock file removed")
+            os.close(file)
+            continue
+        stack.callback(os.close, file)
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} of user {os.getuid()}".encode(), 0)
         mine.append(device)
     return stack, mine, others
 

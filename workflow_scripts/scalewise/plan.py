@@ -481,7 +481,7 @@ class Plan:
         contents, locations = {}, {}
         if weights:
             section = "source_training" if training.weights else "network"
-            path = configuration.data_root(s.data) / Path(weights.file).expanduser()
+            path = configuration.data_path(s.data, weights.file)
             settings["weights"] = weights.in_effect("file", "sha256")
             contents["weights"] = self._weights(f"{section}.weights", path, weights.sha256)
             locations["weights"] = str(path)

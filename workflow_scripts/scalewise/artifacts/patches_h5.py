@@ -40,6 +40,17 @@ _FIELDS = {
     "entropy": np.float16,
     "label": np.uint8,
 }
+# n patches, crops of h x w, training size of y x x
+_LAYOUT = {
+    "image_id": (None, ("n",)),
+    "position": (np.int32, ("n", 2)),
+    "size": (np.int32, ("n", 2)),
+    "image": (np.uint8, ("n", "h", "w", 3)),
+    "predicted": (np.uint8, ("n", "h", "w")),
+    "entropy": (np.float16, ("n", "h", "w")),
+    "label": (np.uint8, ("n", "y", "x")),
+}
+MAX_PIXELS = 1 << 26  # of one patch: more than any network here is trained on
 # fields at the crop's own size -> what is outside of it
 _PADDING = {"image": 0, "predicted": IGNORE, "entropy": 0}
 
@@ -174,14 +185,20 @@ def writing(
 
 
 class PatchReader:
-    """Reads patches by number. Raises ValueError naming the file when it is of another format."""
+    """Reads patches by number. Raises UserError naming the file when it cannot be used: see
+    `hdf5.open_file`."""
 
     def __init__(self, path: str | Path):
-        self._file = h5py.File(path)
-        if self._file.attrs.get("format") != FORMAT:
-            raise ValueError(f"{path}: not a file of format '{FORMAT}'")
+        self._path = path
+        self._file, sizes = hdf5.open_file(path, FORMAT, _LAYOUT)
+        for height, width in (("h", "w"), ("y", "x")):
+            if sizes[height] * sizes[width] > MAX_PIXELS:
+                what = f"patches of {sizes[height]} x {sizes[width]} pixels"
+                raise hdf5.unfit(path, f"{what}, more than {MAX_PIXELS:,}")
         self.image_id = list(self._file["image_id"].asstr()[:])
         self._sizes = self._file["size"][:]
+        if ((self._sizes < 0) | (self._sizes > self.crop)).any():
+            raise hdf5.unfit(path, "a patch is larger than the crops")
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -202,4 +219,5 @@ class PatchReader:
         return {name: v[:h, :w] if name in _PADDING else v for name, v in whole.items()}
 
     def claim(self) -> dict[str, np.ndarray]:
-        return {name: values[:] for name, values in self._file["claim"].items()}
+        group = self._file["claim"]
+        return {name: hdf5.dataset(self._path, group, name)[:] for name in group}

@@ -7,8 +7,16 @@ import h5py
 import numpy as np
 
 from scalewise.artifacts import hdf5
+from scalewise.errors import UserError
 
 FORMAT = "scalewise pictures 1"
+_LAYOUT = {
+    "ids": (None, ("n",)),
+    "image": (np.uint8, ("n", "h", "w", 3)),
+    "label": (np.uint8, ("n", "h", "w")),
+    "prediction": (np.uint8, ("n", "h", "w")),
+}
+MAX_PIXELS = 500_000_000  # of all pictures: the report reads them as a whole
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,12 @@ class Pictures:
 
 
 def write(path: str | Path, pictures: Pictures) -> None:
+    """Raises UserError when there is more than `read` takes."""
+    if pictures.label.size > MAX_PIXELS:
+        raise UserError(
+            f"evaluation.pictures: {len(pictures.ids)} pictures have {pictures.label.size:,} "
+            f"pixels, and {MAX_PIXELS:,} can be kept: lower it"
+        )
     with hdf5.writing(path) as (file, _):
         file.attrs["format"] = FORMAT
         file["ids"] = np.array(pictures.ids, dtype=h5py.string_dtype())
@@ -31,7 +45,11 @@ def write(path: str | Path, pictures: Pictures) -> None:
 
 
 def read(path: str | Path) -> Pictures:
-    with h5py.File(path) as file:
+    """Raises UserError naming the file when it cannot be used: see `hdf5.open_file`."""
+    file, sizes = hdf5.open_file(path, FORMAT, _LAYOUT)
+    with file:
+        if sizes["n"] * sizes["h"] * sizes["w"] > MAX_PIXELS:
+            raise hdf5.unfit(path, f"pictures of more than {MAX_PIXELS:,} pixels")
         return Pictures(
             list(file["ids"].asstr()[:]),
             file["image"][:],

@@ -228,9 +228,19 @@ def taxonomy(data: DataSettings) -> Taxonomy:
     return replace(known, subsets={**known.subsets, **own})
 
 
+def _at_home(path: str) -> Path:
+    """A leading ~ as the user's home; `Path.expanduser` raises where ~x is no user, but a name."""
+    return Path(os.path.expanduser(path))
+
+
 def data_root(data: DataSettings) -> Path:
     """The folder that relative roots start from: the key, the variable, or the current folder."""
-    return Path(data.root or os.environ.get(DATA_ROOT_VARIABLE) or ".").expanduser()
+    return _at_home(data.root or os.environ.get(DATA_ROOT_VARIABLE) or ".")
+
+
+def data_path(data: DataSettings, path: str) -> Path:
+    """A path of the settings, which may be relative to the data root."""
+    return data_root(data) / _at_home(path)
 
 
 def _patterns(dataset: DataSet) -> tuple[str, str | None]:
@@ -277,7 +287,7 @@ def layout(data: DataSettings, dataset: DataSet) -> Layout:
     index = {**{name: i for i, name in enumerate(names)}, IGNORE_NAME: IGNORE}
     root = None
     if not isinstance(dataset, StreetsSet):
-        root = Path(os.path.abspath(data_root(data) / Path(dataset.root).expanduser()))
+        root = Path(os.path.abspath(data_path(data, dataset.root)))
     own, absent = _own_ids(dataset)
     means = {name: dataset.map.get(name, name) for name in own.values()}
     label_ids = {i: index[means[name]] for i, name in own.items() if means[name] in index}

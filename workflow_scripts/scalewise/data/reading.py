@@ -1,5 +1,6 @@
 """Decode images and labels with Pillow, and bring them to the working size."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -11,8 +12,13 @@ from PIL import Image
 
 from scalewise.errors import UserError
 
-# Large enough for any camera, small enough that a forged header cannot eat the memory.
-Image.MAX_IMAGE_PIXELS = 200_000_000
+# Large enough for any camera, small enough that a forged header cannot eat the memory. Pillow only
+# warns up to twice as many: `_decoding` refuses.
+MAX_PIXELS = 200_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+MAX_BYTES = 1 << 30  # of a file: it is read as a whole
+# Pillow's readers that are used. It has more: that of EPS starts another program on the file.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "TGA", "PCX")
 cv2.setNumThreads(0)  # a job uses the threads it was given, and no others
 
 # Pillow's modes of more than 8 bits per channel; converted to RGB they would be cut off at 255
@@ -59,7 +65,7 @@ def decode_label(source: str | Path | bytes) -> tuple[np.ndarray, str]:
     with _decoding(source) as (image, mode):
         if mode == WIDE_COLOUR:
             content = source if isinstance(source, bytes) else Path(source).read_bytes()
-            # blue, green, red
+            # blue, green, red; its size was checked above
             ids = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., 2]
         elif mode in ("L", "P", "1", "I") or mode.startswith("I;16"):
             ids = np.asarray(image)
@@ -97,16 +103,26 @@ def read_label_ids(path: str | Path, mode: str = "") -> np.ndarray:
 def _decoding(source: str | Path | bytes) -> Iterator[tuple[Image.Image, str]]:
     """The opened and decoded image, and the mode of its file."""
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+        file = BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableImage(_too_large(f"{image.width} x {image.height}"))
             # how the bits are packed is gone once they are decoded
             wide = image.mode == "RGB" and any(";16" in str(tile.args) for tile in image.tile)
             image.load()
             yield image, WIDE_COLOUR if wide else image.mode
     except (UnreadableImage, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        found = re.search(r"\d+", str(error))
+        raise UnreadableImage(_too_large(found[0] if found else "too many")) from None
     except Exception as error:
         # Pillow's decoders raise whatever they stumble over in a damaged file
         raise UnreadableImage(_plain(error)) from None
+
+
+def _too_large(size: str) -> str:
+    return f"has {size} pixels; at most {MAX_PIXELS:,} are read"
 
 
 def _plain(error: Exception) -> str:

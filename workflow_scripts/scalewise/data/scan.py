@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from scalewise.artifacts.hashing import hash_of
+from scalewise.artifacts.hashing import hash_of, open_file
 from scalewise.artifacts.images_csv import ImageRow
 from scalewise.artifacts.labels_csv import LabelRow
 from scalewise.artifacts.problems_csv import Problem
@@ -89,7 +89,11 @@ def _looked_at(
         if known and file.expected.is_unchanged(path):
             return known, False
         try:
-            with open(path, "rb") as opened:
+            with open_file(path) as opened:
+                size = os.fstat(opened.fileno()).st_size
+                if size > reading.MAX_BYTES:
+                    most = f"at most {reading.MAX_BYTES:,} are read"
+                    return Facts(error=f"has {size:,} bytes; {most}", damaged=True), False
                 content = opened.read()
         except OSError as error:
             return error, False

@@ -5,11 +5,12 @@ content, in the released layout of our networks or in torchvision's for VGG-16 a
 """
 
 import logging
-import pickle
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import safe_open
@@ -93,10 +94,17 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict | None]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                claimed = sum(entry.file_size for entry in file.infolist())
+            if claimed > path.stat().st_size:  # torch.save packs nothing
+                raise UserError(f"{path}: holds packed tensors: save it anew with torch.save")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except Exception as error:
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if not isinstance(error, pickle.UnpicklingError) or not refused:
+        if not isinstance(error, UnpicklingError) or not refused:
             # what torch says here is empty, or advises to read the file unsafely
             raise UserError(f"{path}: damaged or cut short: fetch it again") from None
         raise UserError(
@@ -115,6 +123,10 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         raise UserError(f"{path}: no tensors by name in it: save the network's state_dict()")
+    for name, value in tensors.items():
+        # repeated by a stride of 0, a few bytes can stand for any number of values
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise UserError(f"{path}: {name} claims more values than are stored: fetch it again")
     return tensors
 
 
