@@ -97,7 +97,7 @@ def load_plan(files: Sequence[str | Path] = (), overrides: Mapping | None = None
     project = config.load([DEFAULT_CONFIG, *files], overrides)
     _check_styles(project)
     code = CodeBase(SCRIPTS)
-    return Plan(project, code.digest, partial(_index, {}), _weights, finished_results)
+    return Plan(project, code.digest, partial(_index, {}), _weights, finished_results, code.files)
 
 
 def is_finished(stage: Stage) -> bool:
@@ -107,7 +107,12 @@ def is_finished(stage: Stage) -> bool:
 
 def state_of(stage: Stage) -> tuple[str, str]:
     """Of a stage that is not finished: failed, running or still to run; and a detail."""
-    path = Path(RESULTS, "progress", f"{stage.name}-{stage.key}.json")
+    return state_of_result(stage.name, stage.key)
+
+
+def state_of_result(name: str, key: str) -> tuple[str, str]:
+    """`state_of` a stage that no plan need have."""
+    path = Path(RESULTS, "progress", f"{name}-{key}.json")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -18,7 +18,7 @@ from scalewise.config.datasets import (
     taxonomy,
 )
 from scalewise.config.fields import ConfigError
-from scalewise.config.loading import load, merge, read_yaml
+from scalewise.config.loading import load, merge, read_yaml, resolved
 from scalewise.config.sections import Experiment, ExperimentSettings, Project, ProjectSettings
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "load",
     "merge",
     "read_yaml",
+    "resolved",
     "taxonomy",
 ]
