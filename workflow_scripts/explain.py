@@ -38,16 +38,27 @@ from scalewise.workflow import is_finished
 
 
 def to_run(plan: Plan) -> list[Stage]:
-    """The stages that a run would start: those that the report lacks, and what these lack."""
-    waiting = [] if is_finished(plan.report) else [plan.report]
-    found = set()
+    """The stages that a run would start: the report if it is not there, and what a job lacks that
+    is to run. A job whose input is made anew runs too where the file was not there: the engine
+    takes it for newer."""
+    readers: dict[tuple[str, str], list[Stage]] = {}
+    lacking: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for which, stage in plan.stages.items():
+        needed = [(s.stage, s.path) for s in stage.sources]
+        if not is_finished(stage):
+            needed += [(other, path) for other in stage.after for path in other.outputs]
+        makers = {(m.name, m.key) for m, path in needed if not os.path.exists(path)}
+        lacking[which] = makers
+        for maker in makers:
+            readers.setdefault(maker, []).append(stage)
+    report = plan.report.name, plan.report.key
+    waiting = [] if is_finished(plan.report) else [report]
+    found = set(waiting)
     while waiting:
-        stage = waiting.pop()
-        if (stage.name, stage.key) in found:
-            continue
-        found.add((stage.name, stage.key))
-        waiting += [s.stage for s in stage.sources if not os.path.exists(s.path)]
-        waiting += [other for other in stage.after if not is_finished(other)]
+        which = waiting.pop()
+        more = lacking[which] | {(r.name, r.key) for r in readers.get(which, [])}
+        waiting += more - found
+        found |= more
     return [stage for which, stage in plan.stages.items() if which in found]
 
 
@@ -59,8 +70,8 @@ def why(
     if record is None:
         return (("new", f"no finished result of {stage.name}"),)
     if record["key"] == stage.key:
-        lacking = [path for path in stage.outputs if not os.path.exists(path)]
-        return (("missing", ", ".join(os.path.basename(path) for path in lacking)),)
+        lacking = [os.path.basename(path) for path in stage.outputs if not os.path.exists(path)]
+        return (("missing", ", ".join(lacking) or "the files that it was made from"),)
     new = what_is_new(stage, records)
     lines = [("new", new)] if new else []
     lines += reasons(d for d in found if not (new and d.kind == "setting" and d.name in WHOSE))

@@ -45,7 +45,7 @@ def records_of(stage: str) -> list[dict]:
     """The records of all finished results of a kind of stage, the newest first."""
     paths = Path(folder_of(stage)).glob(f"*/{SETTINGS_FILE}")
     found = [record for path in paths if (record := read_record(path)) is not None]
-    return sorted(found, key=lambda r: str(r.get("finished", "")), reverse=True)
+    return sorted(found, key=lambda r: (str(r.get("finished")), r["key"]), reverse=True)
 
 
 def flat(settings: Mapping, prefix: str = "") -> dict[str, Any]:
