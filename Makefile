@@ -5,11 +5,12 @@ PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 GPUS ?= 1
 CONFIG ?=
+RESULT ?=
 ARGS ?=
 BIN = .venv/bin
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(if $(CONFIG),--configfile '$(CONFIG)') $(ARGS)
 
-.PHONY: run test report check format schema lock clean-environment
+.PHONY: run test report explain rerun clean-unused check format schema lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -17,6 +18,18 @@ run: .venv/ready
 # The page of what is finished, when some experiment failed or is still to run.
 report: .venv/ready
 	@$(BIN)/python workflow_scripts/report_finished.py $(if $(CONFIG),--configfile '$(CONFIG)') $(ARGS)
+
+# What would run, why, and about how long it takes.
+explain: .venv/ready
+	@$(BIN)/python workflow_scripts/explain.py $(if $(CONFIG),--configfile '$(CONFIG)') $(ARGS)
+
+# The configuration that made a result: make rerun RESULT=results/retrain/<key>   (ARGS=--run makes it again)
+rerun: .venv/ready
+	@$(BIN)/python workflow_scripts/rerun.py '$(RESULT)' $(ARGS)
+
+# Results that nothing refers to any more: a list; ARGS=--remove removes them.
+clean-unused: .venv/ready
+	@$(BIN)/python workflow_scripts/clean_unused.py $(ARGS)
 
 test: .venv/ready
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(ARGS)

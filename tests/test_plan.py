@@ -18,15 +18,18 @@ TINY = Path(__file__).parent / "configs" / "tiny.yaml"
 
 
 def make_plan(
-    tmp_path, changes=None, code="c0", contents="d0", weights="w0", finished=lambda s, i: None
-):
+    tmp_path, changes=None, code="c0", contents="d0", weights="w0", finished=lambda s, i: None,
+    code_files=lambda stage: {},
+):  # fmt: skip
     """A plan of the default with `changes`, with made-up code and data digests."""
     path = tmp_path / "project.yaml"
     path.write_text(yaml.safe_dump(changes or {}))
     project = config.load([DEFAULT_CONFIG, path])
     codes = code if callable(code) else lambda stage: code
     files = DataFiles(contents, contents, "i", "l")
-    return Plan(project, codes, lambda layout, labels: files, lambda *of: weights, finished)
+    return Plan(
+        project, codes, lambda layout, labels: files, lambda *of: weights, finished, code_files
+    )
 
 
 def keys(plan, stage):

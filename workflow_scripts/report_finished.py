@@ -5,16 +5,13 @@ workflow, computes nothing but the report, and puts it at results/report/<projec
 is there the workflow's own report takes that place again.
 """
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
-from scalewise.config import ConfigError
+from scalewise.command_line import add_settings, parser_of, plan_of
 from scalewise.plan import Plan, write_description
-from scalewise.workflow import SCRIPTS, begin, is_finished, load_plan, state_of
+from scalewise.workflow import SCRIPTS, begin, is_finished, state_of
 
 
 def partial_report(plan: Plan):
@@ -52,25 +49,9 @@ def _failures(stages: list) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--configfile", nargs="*", default=[], help="as for snakemake")
-    parser.add_argument("--config", nargs="*", default=[], metavar="KEY=VALUE", help="likewise")
-    arguments = parser.parse_args()
-    try:
-        overrides = {}
-        for item in arguments.config:
-            key, equals, value = item.partition("=")
-            if not equals:
-                raise ConfigError(f"--config {item}: expected key=value")
-            try:
-                overrides[key] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                raise ConfigError(f"--config {item}: the value is not YAML") from None
-        plan = load_plan(arguments.configfile, overrides)
-    except ConfigError as error:
-        sys.exit(f"\n{error}\n")
+    parser = parser_of(__doc__)
+    add_settings(parser)
+    plan = plan_of(parser.parse_args())
     stage, missing = partial_report(plan)
     if stage is None:
         sys.exit(f"\n{plan.project.name}: no evaluation is finished yet; nothing to report\n")

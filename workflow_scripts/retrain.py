@@ -7,7 +7,6 @@ makes as many steps on the source.
 """
 
 import logging
-import math
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.models.network import freeze_batchnorm, normalise
 from scalewise.runtime import prepared
+from scalewise.selftraining.selection import step_count
 from scalewise.training.loop import train
 from scalewise.training.losses import focal_term, labelled_mean, pixel_cross_entropy
 from scalewise.training.optimizer_state import moments
@@ -26,14 +26,6 @@ from scalewise.training.randomness import derived_seed
 from scalewise.training.source_batches import SourceBatches
 
 log = logging.getLogger(__name__)
-
-
-def step_count(selected: int, settings: dict) -> int:
-    """Every patch that an image would give is seen once per epoch (the method, step 5); an
-    experiment without patches, or with one for each image, makes as many steps."""
-    images = selected + settings["extra_images"]
-    patches = images * settings["epochs"] * settings["per_image"]
-    return math.ceil(patches / settings["target_batch"])
 
 
 def _fit(patches: torch.Tensor, labels: torch.Tensor) -> bool:

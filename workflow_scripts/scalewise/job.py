@@ -133,6 +133,9 @@ class Job:
         content = {
             "format": FORMAT_VERSION,
             **{k: self._description[k] for k in ("stage", "key", "identity", "code", "contents")},
+            "title": self.title,
+            # what `explain` and `rerun` go by
+            **{k: self._description.get(k) for k in ("code_files", "users", "config")},
             "settings": self.settings,
             "inputs": self._description["inputs"],
             "locations": self.locations,
@@ -146,6 +149,7 @@ class Job:
             "files": describe(self.folder),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(self.seconds, 2),
+            "work": self.progress.work,
             "notes": self.notes,
         }
         write_text(self.output("settings.json"), json.dumps(content, indent=1, sort_keys=True))

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from scalewise import config as configuration
@@ -68,6 +69,10 @@ def source_size(data: configuration.DataSettings) -> list[int]:
     return list(data.source_size or data.size)
 
 
+# experiment, seed and round that need a stage; what comes before the rounds has no round
+User = tuple[str, int, int | None]
+
+
 @dataclass(frozen=True)
 class Source:
     """One input of a stage: a file of another stage."""
@@ -87,7 +92,8 @@ class Stage:
     settings: plain JSON values that determine the result; inputs: role -> file(s) of other stages;
     contents: role -> digest of data files; locations: where things are on this machine, which
     determines nothing; after: stages to wait for, which determine nothing either; users: the
-    experiments, seeds and rounds that need it.
+    experiments, seeds and rounds that need it; own_key: the key where the code is not pinned;
+    code_files: path -> digest; config_of: a user, or None -> the whole configuration of it.
     """
 
     name: str
@@ -100,7 +106,10 @@ class Stage:
     what: str
     locations: dict[str, str] = field(default_factory=dict)
     after: list["Stage"] = field(default_factory=list)
-    users: dict[tuple[str, int | None, int | None], None] = field(default_factory=dict)
+    users: dict[User, None] = field(default_factory=dict)
+    own_key: str = ""
+    code_files: Mapping[str, str] = field(default_factory=dict)
+    config_of: Callable[[User | None], dict] = lambda user: {}
 
     @property
     def folder(self) -> str:
@@ -154,8 +163,11 @@ class Stage:
             },
             "contents": self.contents,
             "code": self.code,
+            "code_files": dict(self.code_files),
             "identity": self.identity,
             "locations": self.locations,
+            "users": [list(user) for user in self.users],
+            "config": self.config_of(next(iter(self.users), None)),
         }
 
 
@@ -190,6 +202,7 @@ class Plan:
         files: Callable[[configuration.Layout, bool], DataFiles],
         weights: Callable[[str, Path, str | None], str],
         finished: Callable[[str, str], str | None] = lambda stage, identity: None,
+        code_files: Callable[[str], Mapping[str, str]] = lambda stage: {},
     ):
         """
         Args:
@@ -198,6 +211,7 @@ class Plan:
             files: layout, labels wanted -> digests of its content.
             weights: setting, file of weights, its SHA-256 if that is given -> hash of its content.
             finished: stage name, identity -> key of a finished result, for pinned stages.
+            code_files: stage name -> path -> digest of all files of its code.
 
         Raises: ConfigError when `code:` names no stage.
         """
@@ -207,7 +221,8 @@ class Plan:
         # (name, key) of the stages that were finished when the DAG was built: see `workflow.begin`
         self.finished_before: set[tuple[str, str]] = set()
         self._code, self._files, self._weights = code, files, weights
-        self._finished = finished
+        self._finished, self._code_files = finished, code_files
+        self._config_of = cache(partial(configuration.resolved, project))
         self._pinned = project.settings.code
         # each rule of selecting, with the smallest portion, whose that is, and what it selects from
         self._selections: dict[str, tuple[float, dict, str, Source, Source]] = {}
@@ -236,7 +251,7 @@ class Plan:
         inputs: Mapping[str, Source | list[Source]] | None = None,
         contents: Mapping[str, str] | None = None,
         locations: Mapping[str, str] | None = None,
-        user: tuple[str, int | None, int | None] | None = None,
+        user: User | None = None,
     ) -> Stage:
         inputs, contents = dict(inputs or {}), dict(contents or {})
 
@@ -252,19 +267,23 @@ class Plan:
             "contents": contents,
         }
         identity, code = digest(determined), self._code(name)
-        key = digest({**determined, "code": code})
+        key = own_key = digest({**determined, "code": code})
         if self._pinned.get(name) == "pinned":
             key = self._finished(name, identity) or key
         stage = self.stages.get((name, key))
         if stage is None:
             stage = Stage(
                 name, key, code, dict(settings), inputs, contents, identity, what,
-                locations=dict(locations or {}),
+                locations=dict(locations or {}), own_key=own_key,
+                code_files=self._code_files(name), config_of=self._config,
             )  # fmt: skip
             self.stages[name, key] = stage
         if user is not None:
             stage.users.setdefault(user)
         return stage
+
+    def _config(self, user: User | None) -> dict:
+        return self._config_of(*(user[:2] if user else ()))
 
     def _set(self, data, which: str, labels: bool) -> dict[str, Source]:
         """Add the scans of a data set; labels are looked at only where they are asked for."""

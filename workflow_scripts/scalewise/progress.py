@@ -67,6 +67,11 @@ class Progress:
                 self._unit, self._step, self._steps, self._rate(), _clock(self._left()), numbers,
             )  # fmt: skip
 
+    @property
+    def work(self) -> dict:
+        """The units that this run of the job has done, not those of a run before it."""
+        return {"units": self._step - self._first, "unit": self._unit}
+
     def _rate(self) -> float:
         seconds = time.monotonic() - self._begun
         return (self._step - self._first) / seconds if seconds > 0 else 0.0

@@ -107,7 +107,7 @@ def load_plan(files: Sequence[str | Path] = (), overrides: Mapping | None = None
     project = config.load([DEFAULT_CONFIG, *files], overrides)
     _check_styles(project)
     code = CodeBase(SCRIPTS)
-    return Plan(project, code.digest, partial(_index, {}), _weights, finished_results)
+    return Plan(project, code.digest, partial(_index, {}), _weights, finished_results, code.files)
 
 
 def is_finished(stage: Stage) -> bool:
@@ -115,9 +115,9 @@ def is_finished(stage: Stage) -> bool:
     return all(map(os.path.exists, stage.outputs))
 
 
-def progress_of(stage: Stage) -> dict:
-    """What the stage's progress file says; empty where there is none."""
-    path = Path(RESULTS, "progress", f"{stage.name}-{stage.key}.json")
+def progress_of(name: str, key: str) -> dict:
+    """What a stage's progress file says; empty where there is none."""
+    path = Path(RESULTS, "progress", f"{name}-{key}.json")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -126,7 +126,12 @@ def progress_of(stage: Stage) -> dict:
 
 def state_of(stage: Stage) -> tuple[str, str]:
     """Of a stage that is not finished: failed, running, killed or still to run; and a detail."""
-    content = progress_of(stage)
+    return state_of_result(stage.name, stage.key)
+
+
+def state_of_result(name: str, key: str) -> tuple[str, str]:
+    """`state_of` a stage that no plan need have."""
+    content = progress_of(name, key)
     state = content.get("state")
     if state == "failed":
         return "failed", f"{content['title']}: {content['detail']}"
@@ -255,7 +260,9 @@ def say_what_failed(plan: Plan) -> None:
     of this run were killed."""
     unfinished = [stage for stage in plan.stages.values() if not is_finished(stage)]
     states = [
-        state_of(stage) for stage in unfinished if progress_of(stage).get("run") == os.getpid()
+        state_of(stage)
+        for stage in unfinished
+        if progress_of(stage.name, stage.key).get("run") == os.getpid()
     ]
     told = (detail for state, detail in states if state in ("failed", "killed"))
     for message in dict.fromkeys(told):

@@ -19,7 +19,7 @@ from scalewise.config.datasets import (
     taxonomy,
 )
 from scalewise.config.fields import ConfigError
-from scalewise.config.loading import load, merge, read_yaml
+from scalewise.config.loading import load, merge, read_yaml, resolved
 from scalewise.config.sections import Experiment, ExperimentSettings, Project, ProjectSettings
 
 __all__ = [
@@ -39,5 +39,6 @@ __all__ = [
     "load",
     "merge",
     "read_yaml",
+    "resolved",
     "taxonomy",
 ]

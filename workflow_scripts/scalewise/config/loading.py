@@ -1,6 +1,7 @@
 """Read settings files, merge them, check every key, and resolve the experiments."""
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 
 from scalewise.compatibility import released
-from scalewise.config.datasets import check_classes, taxonomy
+from scalewise.config.datasets import StreetsSet, check_classes, data_root, taxonomy
 from scalewise.config.fields import ConfigError, shown
 from scalewise.config.messages import WHOLE, Layers, check, layer_of, unknown
 from scalewise.config.sections import (
@@ -189,3 +190,45 @@ def _experiment(
         )
     differences = _flat(changes, resolved.model_dump(mode="json"))
     return Experiment(row.name, row.role, row.description, resolved, differences)
+
+
+def _reads_files(settings: ExperimentSettings) -> bool:
+    """Whether a relative folder or file has a say: procedural sets have none."""
+    sets = (settings.data.source, settings.data.target, settings.data.validation)
+    weights = settings.network.weights or settings.source_training.weights
+    return weights is not None or not all(isinstance(s, StreetsSet) for s in sets)
+
+
+def _row(experiment: Experiment, row: ExperimentRow, settings: ProjectSettings) -> dict:
+    """A row of the resolved configuration: as it was, unless it is free of the switches of
+    `compatibility`, which the configuration around it has written out by now."""
+    plain = row.model_dump(mode="json")
+    released_around = settings.compatibility == "authors_code"
+    if released_around and experiment.settings.compatibility != "authors_code":
+        plain.update(experiment.settings.model_dump(mode="json"))
+    return plain
+
+
+def resolved(project: Project, experiment: str | None = None, seed: int | None = None) -> dict:
+    """The configuration in effect as plain JSON: a settings file that needs nothing around it.
+
+    That of one experiment and seed, as its only row; without them the whole project's. Relative
+    folders start from where they do now: `data.root` becomes absolute.
+    """
+    settings, experiments = project.settings, project.experiments
+    content = settings.model_dump(mode="json")
+    if experiment is None:
+        pairs = zip(experiments, settings.experiments, strict=True)
+        rows = [_row(e, row, settings) for e, row in pairs]
+    else:
+        experiments = [e for e in experiments if e.name == experiment]
+        (of,) = experiments
+        content.update(of.settings.model_dump(mode="json"), seeds=[seed])
+        rows = [{"name": of.name, "role": of.role, "description": of.description}]
+    content["experiments"] = rows
+    if any(_reads_files(e.settings) for e in experiments):
+        root = os.path.abspath(data_root(settings.data))
+        for part in (content, *rows):
+            if part is content or "root" in part.get("data", {}):
+                part["data"]["root"] = root
+    return content

@@ -1,7 +1,8 @@
 """Which target images are taken: for each class those in which the network is most confident."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -225,3 +226,12 @@ def require_fit(rankings: Sequence[np.ndarray], take: np.ndarray) -> None:
     for index, (ranking, count) in enumerate(zip(rankings, take, strict=True)):
         if not 0 <= count <= len(ranking):
             raise ValueError(f"cannot take {count} of {len(ranking)} images for class {index}")
+
+
+def step_count(selected: int, settings: Mapping) -> int:
+    """Steps of a round on so many selected images. Every patch that an image would give is seen
+    once per epoch (the method, step 5); an experiment without patches, or with one for each image,
+    makes as many steps."""
+    images = selected + settings["extra_images"]
+    patches = images * settings["epochs"] * settings["per_image"]
+    return math.ceil(patches / settings["target_batch"])

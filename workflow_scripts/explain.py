@@ -1,0 +1,243 @@
+"""explain: what would run for a configuration, why, and about how long it takes.
+
+    python workflow_scripts/explain.py --configfile configs/mine.yaml      (or make explain)
+
+It runs nothing. Every job that a run would start is compared with the nearest finished result of
+the same stage. Why a job runs:
+
+    setting   a setting of the stage is another one: old -> new
+    data      data files were changed, added or removed
+    code      the code of the stage is another one: which files
+    input     what the stage reads is made anew, or is another result
+    new       there is no earlier result of this kind
+    missing   the result is there, but for these files
+
+Times come from finished results of the same stage, of the same network and working size where there
+are any; those of other devices count too.
+"""
+
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from scalewise.artifacts import table
+from scalewise.command_line import add_settings, parser_of, plan_of
+from scalewise.comparison import (
+    WHOSE,
+    differences,
+    nearest,
+    read_record,
+    reasons,
+    records_of,
+    what_is_new,
+)
+from scalewise.plan import OUTPUTS, SETTINGS_FILE, Plan, Source, Stage
+from scalewise.selftraining.selection import step_count
+from scalewise.workflow import is_finished
+
+
+def to_run(plan: Plan) -> list[Stage]:
+    """The stages that a run would start: the report if it is not there, and what a job lacks that
+    is to run. A job whose input is made anew runs too where the file was not there: the engine
+    takes it for newer."""
+    readers: dict[tuple[str, str], list[Stage]] = {}
+    lacking: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for which, stage in plan.stages.items():
+        needed = [(s.stage, s.path) for s in stage.sources]
+        if not is_finished(stage):
+            needed += [(other, path) for other in stage.after for path in other.outputs]
+        makers = {(m.name, m.key) for m, path in needed if not os.path.exists(path)}
+        lacking[which] = makers
+        for maker in makers:
+            readers.setdefault(maker, []).append(stage)
+    report = plan.report.name, plan.report.key
+    waiting = [] if is_finished(plan.report) else [report]
+    found = set(waiting)
+    while waiting:
+        which = waiting.pop()
+        more = lacking[which] | {(r.name, r.key) for r in readers.get(which, [])}
+        waiting += more - found
+        found |= more
+    return [stage for which, stage in plan.stages.items() if which in found]
+
+
+def why(
+    stage: Stage, records: Sequence[Mapping], anew: set[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
+    """Why a stage runs: (kind, text), given the results of its kind and what is made anew."""
+    record, found = nearest(stage, records)
+    if record is None:
+        return (("new", f"no finished result of {stage.name}"),)
+    if record["key"] == stage.key:
+        lacking = [os.path.basename(path) for path in stage.outputs if not os.path.exists(path)]
+        return (("missing", ", ".join(lacking) or "the files that it was made from"),)
+    new = what_is_new(stage, records)
+    lines = [("new", new)] if new else []
+    lines += reasons(d for d in found if not (new and d.kind == "setting" and d.name in WHOSE))
+    # that another seed or round reads other results goes without saying
+    changed = [] if new else [d.name for d in found if d.kind == "input"]
+    made = [role for role in changed if _makers(stage, role) & anew]
+    if made:
+        lines.append(("input", f"made anew: {_roles(stage, made)}"))
+    other = [role for role in changed if role not in made]
+    if other:
+        lines.append(("input", f"another result: {_roles(stage, other)}"))
+    return tuple(lines)
+
+
+def _of_role(stage: Stage, role: str) -> list[Source]:
+    value = stage.inputs.get(role, [])
+    return value if isinstance(value, list) else [value]
+
+
+def _makers(stage: Stage, role: str) -> set[tuple[str, str]]:
+    return {(source.stage.name, source.stage.key) for source in _of_role(stage, role)}
+
+
+def _roles(stage: Stage, roles: list[str]) -> str:
+    """`model (retrain), patches (infer_patches)`."""
+    makers = {r: ", ".join(sorted({s.stage.name for s in _of_role(stage, r)})) for r in roles}
+    return ", ".join(f"{role} ({who or 'none'})" for role, who in makers.items())
+
+
+def kept(plan: Plan) -> list[tuple[Stage, tuple[tuple[str, str], ...]]]:
+    """The pinned stages that would run were they not pinned, and what their code differs in."""
+    found = []
+    for stage in plan.stages.values():
+        own = [path.replace(stage.key, stage.own_key) for path in stage.outputs]
+        if stage.key != stage.own_key and not all(map(os.path.exists, own)):
+            record = read_record(f"{stage.folder}/{SETTINGS_FILE}")
+            found.append((stage, tuple(reasons(differences(stage, record))) if record else ()))
+    return found
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def units_of(stage: Stage) -> int | None:
+    """How many units of work (steps, images) a job has, where that is known before it runs."""
+    settings, inputs = stage.settings, stage.inputs
+    match stage.name:
+        case "train_source":
+            return settings["steps"]
+        case "make_streets":
+            return settings["images"]
+        case "retrain" | "infer_patches":
+            selected = _rows(inputs["selected"].path, "image")
+            if selected is None:
+                return None
+            if stage.name == "retrain":
+                return step_count(selected, settings)
+            return selected + settings["extra_images"]
+    images = inputs.get("target_images") or inputs.get("validation_images")
+    return _rows(images.path, "id") if isinstance(images, Source) else None
+
+
+@cache
+def _rows(path: str, column: str) -> int | None:
+    """Rows of a table; None where it is still to be made."""
+    try:
+        return len(table.read(path, {column: str})[column])
+    except (OSError, ValueError):
+        return None
+
+
+def seconds_for(stage: Stage, records: Sequence[Mapping]) -> float | None:
+    """About how long a job takes: by unit where the number of units is known, else the median."""
+    usable = [r for r in records if isinstance(r.get("seconds"), int | float)]
+    network = _size_of_work(stage.description()["config"])
+    usable = [r for r in usable if _size_of_work(r.get("config")) == network] or usable
+    units = units_of(stage)
+    by_unit = [r["seconds"] / n for r in usable if (n := (r.get("work") or {}).get("units"))]
+    if units is not None and by_unit:
+        return units * statistics.median(by_unit)
+    return statistics.median(r["seconds"] for r in usable) if usable else None
+
+
+def _size_of_work(configuration: Mapping | None) -> tuple | None:
+    """What decides how long an image takes."""
+    if not configuration:
+        return None
+    return configuration["network"], configuration["data"]["size"]
+
+
+def clock(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+def _numbers(values: Sequence[int]) -> str:
+    """`1-3, 5`."""
+    runs: list[list[int]] = []
+    for value in sorted(set(values)):
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def whose(stages: Sequence[Stage]) -> str:
+    """Experiments, seeds and rounds of some stages, or what they do where all share them."""
+    users = list(dict.fromkeys(user for stage in stages for user in stage.users))
+    if not users:
+        return "; ".join(dict.fromkeys(stage.what for stage in stages))
+    names = list(dict.fromkeys(user[0] for user in users))
+    text = ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
+    for what, position in (("seed", 1), ("round", 2)):
+        values = {user[position] for user in users} - {None}
+        if values:
+            text += f"; {what}{'s' if len(values) > 1 else ''} {_numbers(sorted(values))}"
+    return text
+
+
+def lines(plan: Plan) -> list[str]:
+    """The whole answer, line by line."""
+    stages = to_run(plan)
+    anew = {(stage.name, stage.key) for stage in stages}
+    records: dict[str, list[dict]] = {name: records_of(name) for name in dict(anew)}
+    done = sum(map(is_finished, plan.stages.values()))
+    text = [f"{plan.project.name}: {done} of {len(plan.stages)} stages are finished"]
+    groups: dict[tuple, list[Stage]] = {}
+    for stage in stages:
+        group = (stage.name, why(stage, records[stage.name], anew))
+        groups.setdefault(group, []).append(stage)
+    order = list(OUTPUTS)
+    total, unknown = 0.0, 0
+    for (name, reason), members in sorted(groups.items(), key=lambda g: order.index(g[0][0])):
+        times = [seconds_for(stage, records[name]) for stage in members]
+        known = [t for t in times if t is not None]
+        total, unknown = total + sum(known), unknown + len(times) - len(known)
+        time = clock(sum(known)) if known else "unknown"
+        text += ["", f"{name:<20} x {len(members):<4} {time:>9}   {whose(members)}".rstrip()]
+        text += [f"    {kind:<8} {why_}" for kind, why_ in reason]
+    pinned: dict[tuple, list[Stage]] = {}
+    for stage, reason in kept(plan):
+        pinned.setdefault((stage.name, reason), []).append(stage)
+    for (name, reason), members in pinned.items():
+        text += ["", f"{name:<20} x {len(members):<4} {'kept':>9}   {whose(members)}".rstrip()]
+        text += ["    pinned   its earlier result is used, by `code` in the settings"]
+        text += [f"    {kind:<8} {why_}" for kind, why_ in reason]
+    if not stages:
+        return [*text, "", "nothing will run"]
+    jobs = f"{len(stages)} job{'s' if len(stages) > 1 else ''} will run"
+    if unknown < len(stages):
+        jobs += f", about {clock(total)} one after the other in one device slot"
+    if unknown:
+        what = "of unknown time: no earlier result tells"
+        jobs += f", {what}" if unknown == len(stages) else f", and {unknown} {what}"
+    return [*text, "", jobs]
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    add_settings(parser)
+    print("\n".join(lines(plan_of(parser.parse_args()))))
+
+
+if __name__ == "__main__":
+    main()
