@@ -41,3 +41,25 @@ rule compute_thresholds:
         "{resources.what}"
     shell:
         command("compute_thresholds")
+
+
+rule check_round:
+    input:
+        inputs("check_round"),
+    output:
+        outputs("check_round"),
+    log:
+        log_of("check_round"),
+    benchmark:
+        benchmark_of("check_round")
+    conda:
+        "../envs/scalewise.yaml"
+    threads: 1
+    resources:
+        what=title("check_round"),
+    params:
+        stage=description("check_round"),
+    message:
+        "{resources.what}"
+    shell:
+        command("check_round")

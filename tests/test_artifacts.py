@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from scalewise import publishing
 from scalewise.artifacts import (
+    health_csv,
     images_csv,
     iou_csv,
     labels_csv,
     patches_h5,
     pictures_h5,
+    predictions_h5,
     problems_csv,
     scores_csv,
     selected_csv,
@@ -163,6 +165,7 @@ def test_scores_read_back_with_nan_where_a_class_is_not_predicted(tmp_path):
         np.array([[3, 0, 1], [0, 2, 0]]),
         np.array([[0.1, nan, 1 / 3], [nan, 0.7, nan]]),
         np.array([[0.0, nan, 1.0], [nan, 2 / 3, nan]]),
+        np.array([[0.3, nan, 1e-9], [nan, 2.5, nan]]),
     )
     scores_csv.write(tmp_path / "s.csv", scores, ["x", "y", "z"])
     read = scores_csv.read(tmp_path / "s.csv", ["x", "y", "z"])
@@ -170,6 +173,7 @@ def test_scores_read_back_with_nan_where_a_class_is_not_predicted(tmp_path):
     np.testing.assert_array_equal(read.pixels, scores.pixels)
     np.testing.assert_array_equal(read.mean_probability, scores.mean_probability)
     np.testing.assert_array_equal(read.mean_entropy, scores.mean_entropy)
+    np.testing.assert_array_equal(read.entropy, scores.entropy)
     turned = scores_csv.read(tmp_path / "s.csv", ["z", "y", "x"])
     np.testing.assert_array_equal(turned.pixels, scores.pixels[:, ::-1])
 
@@ -184,10 +188,70 @@ def test_the_selection_reads_back(tmp_path):
     assert selected_csv.read(tmp_path / "s.csv") == rows
 
 
+@pytest.mark.parametrize("size", [(8, 12), (9, 13), (3, 1)])
+def test_predictions_keep_every_4th_pixel_and_read_back_in_blocks(tmp_path, monkeypatch, size):
+    draw = np.random.default_rng(0)
+    maps = draw.integers(0, 256, (7, *size), np.uint8)
+    thin = predictions_h5.thinned(maps)
+    height, width = -(-size[0] // 4), -(-size[1] // 4)
+    assert thin.shape == (7, height, width)
+    for y in range(height):
+        for x in range(width):
+            assert np.array_equal(thin[:, y, x], maps[:, 4 * y, 4 * x])
+    ids = [f"straße {k}" for k in range(7)]
+    monkeypatch.setattr(predictions_h5, "_CHUNK", 3 * height * width)
+    predictions_h5.write(tmp_path / "p.h5", ids, thin)
+    with predictions_h5.reading(tmp_path / "p.h5") as reader:
+        assert reader.image_id == ids and reader.shape == thin.shape
+        blocks = list(reader.blocks())
+    assert [len(block) for block in blocks] == [3, 3, 1]
+    assert blocks[0].dtype == np.uint8
+    np.testing.assert_array_equal(np.concatenate(blocks), thin)
+    one = (tmp_path / "p.h5").read_bytes()
+    predictions_h5.write(tmp_path / "p.h5", ids, thin)
+    assert (tmp_path / "p.h5").read_bytes() == one
+
+
+def test_predictions_of_no_images_read_back(tmp_path):
+    predictions_h5.write(tmp_path / "p.h5", [], np.zeros((0, 2, 3), np.uint8))
+    with predictions_h5.reading(tmp_path / "p.h5") as reader:
+        assert reader.shape == (0, 2, 3) and list(reader.blocks()) == []
+
+
+def test_predictions_of_another_format_or_count_are_refused(tmp_path):
+    with h5py.File(tmp_path / "p.h5", "w") as file:
+        file.attrs["format"] = "scalewise predictions 0"
+    with (
+        pytest.raises(ValueError, match=r"p\.h5: not a file of format 'scalewise predictions 1'"),
+        predictions_h5.reading(tmp_path / "p.h5"),
+    ):
+        pass
+    with pytest.raises(ValueError, match="2 images and 3 predictions"):
+        predictions_h5.write(tmp_path / "q.h5", ["a", "b"], np.zeros((3, 1, 1), np.uint8))
+    assert not (tmp_path / "q.h5").exists()
+
+
+def test_the_health_of_a_round_reads_back(tmp_path):
+    rows = [
+        health_csv.HealthRow("kept", 1 / 3, 0.5, 0.1, "ok", "33%, after 50%"),
+        health_csv.HealthRow("classes", 0.0, math.nan, 0.05, "warn", 'lost: "a", b'),
+    ]
+    health_csv.write(tmp_path / "h.csv", rows)
+    first = (tmp_path / "h.csv").read_text().splitlines()[0]
+    assert first == "measure,value,previous,limit,verdict,sentence"
+    read = health_csv.read(tmp_path / "h.csv")
+    assert read[0] == rows[0] and math.isnan(read[1].previous)
+    assert (read[1].measure, read[1].verdict, read[1].sentence) == (
+        "classes",
+        "warn",
+        'lost: "a", b',
+    )
+
+
 def test_thresholds_read_back(tmp_path):
     rows = [
-        thresholds_csv.ThresholdRow("road", 1 / 3, "a", 2, 5, 0.25),
-        thresholds_csv.ThresholdRow("sky", 1.0, "", 0, 0, math.nan),
+        thresholds_csv.ThresholdRow("road", 1 / 3, "a", 2, 5, 0.25, 400),
+        thresholds_csv.ThresholdRow("sky", 1.0, "", 0, 0, math.nan, 0),
     ]
     thresholds_csv.write(tmp_path / "t.csv", rows)
     read = thresholds_csv.read(tmp_path / "t.csv")
@@ -196,13 +260,13 @@ def test_thresholds_read_back(tmp_path):
 
 def test_infinite_and_undefined_thresholds_read_back(tmp_path):
     rows = [
-        thresholds_csv.ThresholdRow("road", math.inf, "", 2, 5, 1.0),
-        thresholds_csv.ThresholdRow("sky", math.nan, "a", 0, 1, 0.5),
+        thresholds_csv.ThresholdRow("road", math.inf, "", 2, 5, 1.0, 7),
+        thresholds_csv.ThresholdRow("sky", math.nan, "a", 0, 1, 0.5, 8),
     ]
     thresholds_csv.write(tmp_path / "t.csv", rows)
     assert (tmp_path / "t.csv").read_text().splitlines()[1:] == [
-        "road,inf,,2,5,1.0",
-        "sky,,a,0,1,0.5",
+        "road,inf,,2,5,1.0,7",
+        "sky,,a,0,1,0.5,8",
     ]
     read = thresholds_csv.read(tmp_path / "t.csv")
     assert read[0] == rows[0] and math.isnan(read[1].tau) and read[1].image == "a"

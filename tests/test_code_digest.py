@@ -26,6 +26,7 @@ WITHOUT_NETWORK = [
     "check_data",
     "select_images",
     "compute_thresholds",
+    "check_round",
     "report",
 ]
 

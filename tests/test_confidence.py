@@ -104,20 +104,24 @@ def test_statistics_are_the_counts_and_means_of_each_class():
     prediction = torch.tensor([[[0, 0, 2]], [[1, 1, 1]]], dtype=torch.uint8)
     maximum = torch.tensor([[[0.5, 0.75, 0.25]], [[0.5, 0.5, 1.0]]])
     normalised = torch.tensor([[[0.0, 1.0, 0.0]], [[0.0, 0.5, 1.0]]])
-    pixels, probability, entropy = class_statistics(prediction, maximum, normalised, 3)
+    entropy = torch.tensor([[[0.5, 2.5, 0.125]], [[1.0, 0.0, 0.5]]])
+    pixels, probability, scaled, nats = class_statistics(
+        prediction, maximum, normalised, entropy, 3
+    )
     nan = math.nan
     assert pixels.dtype == torch.int64
-    assert probability.dtype == entropy.dtype == torch.float64
+    assert probability.dtype == scaled.dtype == nats.dtype == torch.float64
     assert pixels.tolist() == [[2, 0, 1], [0, 3, 0]]
     np.testing.assert_allclose(probability, [[0.625, nan, 0.25], [nan, 2 / 3, nan]])
-    np.testing.assert_allclose(entropy, [[0.5, nan, 0], [nan, 0.5, nan]])
+    np.testing.assert_allclose(scaled, [[0.5, nan, 0], [nan, 0.5, nan]])
+    np.testing.assert_allclose(nats, [[1.5, nan, 0.125], [nan, 0.5, nan]])
 
 
 def test_means_do_not_lose_digits_over_many_pixels():
     value = torch.tensor(0.1)  # not a float32 sum: that would be off in the third digit
     shape = (1, 1024, 2048)
     prediction = torch.zeros(shape, dtype=torch.uint8)
-    _, mean, _ = class_statistics(prediction, value.expand(shape), value.expand(shape), 1)
+    _, mean, *_ = class_statistics(prediction, *[value.expand(shape)] * 3, 1)
     assert mean.item() == pytest.approx(value.double().item(), rel=1e-12)
 
 
@@ -125,7 +129,7 @@ def test_a_class_beyond_the_last_is_refused_and_not_counted_for_the_next_image()
     prediction = torch.tensor([[[3]]], dtype=torch.uint8)
     values = torch.zeros(1, 1, 1)
     with pytest.raises(ValueError, match="class 3 of 3"):
-        class_statistics(prediction, values, values, 3)
+        class_statistics(prediction, values, values, values, 3)
     with pytest.raises(ValueError, match="class 3 of 3"):
         normalised_entropy(values, prediction, 3)
 
@@ -135,14 +139,15 @@ def test_maps_of_different_sizes_are_refused():
     with pytest.raises(ValueError, match="entropy is"):
         normalised_entropy(torch.zeros(1, 2, 3), prediction, 1)
     with pytest.raises(ValueError, match="normalised is"):
-        class_statistics(prediction, torch.zeros(1, 2, 2), torch.zeros(1, 4, 1), 1)
+        class_statistics(prediction, torch.zeros(1, 2, 2), *[torch.zeros(1, 4, 1)] * 2, 1)
 
 
 def test_no_images_give_empty_results():
     prediction = torch.zeros(0, 2, 2, dtype=torch.uint8)
     values = torch.zeros(0, 2, 2)
     assert normalised_entropy(values, prediction, 3).shape == (0, 2, 2)
-    assert [tuple(t.shape) for t in class_statistics(prediction, values, values, 3)] == [(0, 3)] * 3
+    found = class_statistics(prediction, values, values, values, 3)
+    assert [tuple(t.shape) for t in found] == [(0, 3)] * 4
 
 
 @settings(max_examples=60, deadline=None)
@@ -164,7 +169,7 @@ def test_entropy_and_statistics_equal_a_loop_over_images_and_classes(
     maximum = rng.random(shape, dtype=np.float32)
 
     expected = np.empty(shape, np.float32)
-    means = np.full((2, images, classes), np.nan)
+    means = np.full((3, images, classes), np.nan)
     counts = np.zeros((images, classes), np.int64)
     for image in range(images):
         for index in range(classes):
@@ -177,18 +182,17 @@ def test_entropy_and_statistics_equal_a_loop_over_images_and_classes(
             expected[image][mine] = constant if low == high else (values - low) / (high - low)
             means[0, image, index] = maximum[image][mine].astype(np.float64).mean()
             means[1, image, index] = expected[image][mine].astype(np.float64).mean()
+            means[2, image, index] = values.astype(np.float64).mean()
 
-    prediction = torch.from_numpy(prediction)
-    found = normalised_entropy(
-        torch.from_numpy(entropy), prediction, classes, constant_entropy=constant_entropy
-    )
+    prediction, entropy = torch.from_numpy(prediction), torch.from_numpy(entropy)
+    found = normalised_entropy(entropy, prediction, classes, constant_entropy=constant_entropy)
     np.testing.assert_array_equal(found, expected)
-    pixels, probability, mean_entropy = class_statistics(
-        prediction, torch.from_numpy(maximum), found, classes
+    pixels, *found_means = class_statistics(
+        prediction, torch.from_numpy(maximum), found, entropy, classes
     )
     np.testing.assert_array_equal(pixels, counts)
-    np.testing.assert_allclose(probability, means[0], rtol=1e-12)
-    np.testing.assert_allclose(mean_entropy, means[1], rtol=1e-12)
+    for mean, right in zip(found_means, means, strict=True):
+        np.testing.assert_allclose(mean, right, rtol=1e-12)
 
 
 @pytest.mark.parametrize("source", ["gta5", "synthia"])
@@ -198,7 +202,9 @@ def test_stored_scores_follow_from_the_stored_probabilities(source):
     normalised = normalised_entropy(
         confidence.entropy, confidence.prediction, 19, constant_entropy="nan"
     )
-    found = class_statistics(confidence.prediction, confidence.maximum, normalised, 19)
+    found = class_statistics(
+        confidence.prediction, confidence.maximum, normalised, confidence.entropy, 19
+    )
     rows = data["image_index"]
     np.testing.assert_array_equal(found[0], data["pixels"][rows])
     np.testing.assert_allclose(found[1], data["mean_probability"][rows], rtol=1e-6)

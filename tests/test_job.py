@@ -35,6 +35,7 @@ from scalewise.artifacts import (
     labels_csv,
     optimizer_file,
     patches_h5,
+    predictions_h5,
     scores_csv,
     selected_csv,
     table,
@@ -43,6 +44,7 @@ from scalewise.artifacts import (
 from scalewise.artifacts.hashing import content_hash
 from scalewise.data import reading
 from scalewise.errors import UserError
+from scalewise.inference import full_logits
 from scalewise.job import Job
 from scalewise.models import store
 from scalewise.progress import Progress
@@ -412,6 +414,22 @@ class TestStages:
         seen = scores.pixels > 0
         assert (scores.mean_probability[seen] >= 1 / 3).all()
         assert (scores.mean_entropy[seen] <= 1).all()
+        assert (scores.entropy[seen] > 0).all() and (scores.entropy[seen] <= np.log(3)).all()
+
+    def test_predictions_are_the_networks_own_in_the_order_of_the_scores(self, world):
+        world(score_target.score, "scores", SCORING, **MODEL, target_images="images.csv")
+        scores = scores_csv.read("scores/scores.csv", CLASSES)
+        model = store.load("model.safetensors")
+        model.network.eval()
+        with predictions_h5.reading("scores/predictions.h5") as reader:
+            assert reader.image_id == scores.images and reader.shape == (10, 4, 6)
+            stored = np.concatenate(list(reader.blocks()))
+        for k in range(10):
+            image = torch.from_numpy(np.asarray(Image.open(f"{k}.png")).copy())[None]
+            predicted = full_logits(model, image, torch.device("cpu")).argmax(1)[0].numpy()
+            # torch may sum a batch of one in another order: a tie may fall the other way
+            assert (stored[k] == predicted[::4, ::4]).mean() > 0.95
+            assert np.abs(np.bincount(predicted.ravel(), minlength=3) - scores.pixels[k]).sum() < 8
 
     def test_patches_are_crops_of_the_selected_images_in_their_order(self, world):
         self.patches(world)
@@ -453,7 +471,7 @@ class TestStages:
 
     def test_retraining_makes_its_steps_and_counts_all_terms(self, world):
         self.patches(world)
-        rows = [thresholds_csv.ThresholdRow(c, 0.9, "", 1, 1, 0.5) for c in CLASSES]
+        rows = [thresholds_csv.ThresholdRow(c, 0.9, "", 1, 1, 0.5, 9) for c in CLASSES]
         thresholds_csv.write("thresholds.csv", rows)
         job = world(
             retrain.retrain, "retrained", RETRAINING, **MODEL, **SOURCE,
@@ -484,7 +502,7 @@ class TestStages:
         def computed(folder, entropy, **changes):
             ones = np.ones((10, len(CLASSES)))
             scores = scores_csv.Scores(
-                [f"i{k}" for k in range(10)], ones.astype(int), ones / 2, entropy * ones
+                [f"i{k}" for k in range(10)], ones.astype(int), ones / 2, entropy * ones, ones
             )
             scores_csv.write("scores.csv", scores, CLASSES)
             world(compute_thresholds.compute, folder, {**settings, **changes}, **inputs)
@@ -492,7 +510,11 @@ class TestStages:
 
         with pytest.raises(UserError, match="no pixel of any patch is reliable"):
             computed("none", 0.0)
-        assert any(row.kept > 0 for row in computed("some", 0.5))
+        some = computed("some", 0.5)
+        assert any(row.kept > 0 for row in some)
+        # 3 images, 2 crops each, of 8 x 12 pixels: every pixel is seen once
+        assert sum(row.seen for row in some) == 6 * 8 * 12
+        assert all(np.isnan(row.kept) == (row.seen == 0) for row in some)
         assert all(row.tau == np.inf for row in computed("all", 0.0, estimator="none"))
 
     def retrained(
@@ -501,7 +523,7 @@ class TestStages:
         """Weights and the columns of training.csv after retraining with these changes."""
         if not Path("patches").exists():
             self.patches(world)
-        rows = [thresholds_csv.ThresholdRow(c, tau, "", 1, 1, 0.5) for c in CLASSES]
+        rows = [thresholds_csv.ThresholdRow(c, tau, "", 1, 1, 0.5, 9) for c in CLASSES]
         thresholds_csv.write("thresholds.csv", rows)
         world(
             retrain.retrain, folder, {**RETRAINING, **changes}, **{**MODEL, **inputs}, **SOURCE,

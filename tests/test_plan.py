@@ -56,10 +56,11 @@ def test_equal_stages_of_two_experiments_are_one_stage(tmp_path):
         "check_data": 1,
         "train_source": 1,
         "evaluate": 1 + 3 + 3 + 3 + 1,  # source-only; three rounds of three; batch-norm
-        "score_target": 1 + 2 * 3,  # round 1 is shared
+        "score_target": 1 + 2 * 3 + 2,  # round 1 is shared; results that were taught by patches
         "select_images": 1 + 2 * 3,
         "infer_patches": 2 * 3,  # source_zoom reads no patch
         "compute_thresholds": 2 * 3,
+        "check_round": 2 * (3 + 1),
         "retrain": 3 * 3,
         "reestimate_batchnorm": 1,
         "report": 1,
@@ -189,10 +190,16 @@ def test_another_content_of_the_data_changes_the_keys_of_what_reads_it(tmp_path)
 
 
 def test_a_further_seed_or_round_adds_stages_and_changes_none(tmp_path):
-    before = all_keys(make_plan(tmp_path))
+    plan = make_plan(tmp_path)
+    before = all_keys(plan)
     for changes in ({"seeds": [0, 5]}, {"rounds": {"portions": [0.3, 0.4, 0.5, 0.6]}}):
         after = all_keys(make_plan(tmp_path, changes))
-        assert before - after == {k for k in before if k[0] == "report"}
+        gone = {k for k in before if k[0] == "report"}
+        if "rounds" in changes:  # round 3 is no result any more: round 4 looks at what it made
+            results = [r.checks["check_result"] for r in plan.rounds if "check_result" in r.checks]
+            assert len(results) == 2
+            gone |= {("check_round", stage.key) for stage in results}
+        assert before - after == gone
         assert len(after) > len(before)
 
 
@@ -212,9 +219,13 @@ def test_record_writes_descriptions_plan_and_relative_links_and_removes_old_link
     lse = tmp_path / "results/experiments/streets/lse/seed0/round2"
     names = {p.name for p in lse.iterdir()}
     assert names == {
-        "score_target", "select_images", "infer_patches", "compute_thresholds", "retrain",
-        "evaluate",
+        "score_target", "select_images", "infer_patches", "compute_thresholds", "check_round",
+        "retrain", "evaluate",
     }  # fmt: skip
+    last = {p.name for p in lse.with_name("round3").iterdir()}
+    assert last == names | {"score_result", "check_result"}
+    shown = (lse.with_name("round3") / "check_result").readlink().as_posix()
+    assert shown.startswith("../../../../../check_round/")
     link = (lse / "retrain").readlink()
     assert not link.is_absolute()
     stage = next(r for r in plan.rounds if r.experiment == "lse" and r.number == 2)
@@ -263,6 +274,8 @@ def test_a_report_of_what_is_finished_reads_no_check_that_is_not(tmp_path, monke
         stage, missing = report_finished.partial_report(plan)
         assert ("check" in stage.inputs) == ("check_data" in finished)
         assert missing == []
+        # nor does it wait for the checks of rounds
+        assert stage.inputs["health"] == [] and len(stage.settings["unchecked"]) == 2 * (3 + 1)
 
 
 def test_classes_that_validation_labels_and_the_source_does_not_are_never_taught(

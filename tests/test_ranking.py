@@ -26,7 +26,7 @@ ENTROPY = np.array([[0.1, NAN, NAN], [0.2, 0.3, NAN], [NAN, 0.4, NAN], [0.5, 0.6
 
 
 def ranked(in_source=(True, True, True), **changes):
-    scores = Scores(["a", "b", "c", "d"], PIXELS, SCORES, ENTROPY)
+    scores = Scores(["a", "b", "c", "d"], PIXELS, SCORES, ENTROPY, ENTROPY)
     return rank_and_count(scores, np.array(in_source), {**PLAIN, **changes})
 
 
@@ -96,14 +96,14 @@ def test_a_rule_that_is_not_known_is_refused_by_its_name(name):
 
 
 def test_an_image_without_pixels_has_no_place_in_the_one_order():
-    scores = Scores(["a"], np.zeros((1, 2), int), np.full((1, 2), NAN), np.full((1, 2), NAN))
+    scores = Scores(["a"], np.zeros((1, 2), int), *[np.full((1, 2), NAN)] * 3)
     with pytest.raises(ValueError, match="image 0 has no pixels"):
         rank_and_count(scores, np.ones(2, bool), {**PLAIN, "scope": "global"})
 
 
 def test_a_ranking_is_read_from_scores_and_source_labels(tmp_path):
     classes = ["road", "sky", "car"]
-    scores = Scores(["a", "b", "c", "d"], PIXELS, SCORES, ENTROPY)
+    scores = Scores(["a", "b", "c", "d"], PIXELS, SCORES, ENTROPY, ENTROPY)
     scores_csv.write(tmp_path / "scores.csv", scores, classes)
     rows = [labels_csv.LabelRow(i, f"{i}.png", 2, 2, "x", 0, (3, k, 0)) for k, i in enumerate("ab")]
     labels_csv.write(tmp_path / "labels.csv", rows, classes)
@@ -145,7 +145,8 @@ def test_the_global_scope_equals_a_walk_down_one_list(seed, images, classes, por
             expected[c] = 0
 
     rules = {**PLAIN, "scope": "global", "portion": portion, "min_pixels": min_pixels}
-    ranking = rank_and_count(Scores(list("x" * images), pixels, scores, entropy), in_source, rules)
+    scored = Scores(list("x" * images), pixels, scores, entropy, entropy)
+    ranking = rank_and_count(scored, in_source, rules)
     np.testing.assert_array_equal(ranking.thresholds(None, rules)[0], expected)
     assert ranking.selection().images.tolist() == taken
 
@@ -154,7 +155,8 @@ def test_the_global_scope_equals_a_walk_down_one_list(seed, images, classes, por
 def test_the_released_programs_round_follows_from_its_scores(source, missing):
     data = np.load(DATA / f"official_selftraining_{source}.npz", allow_pickle=False)
     names = [f"image {k}" for k in range(40)]
-    scores = Scores(names, data["pixels"], data["mean_probability"], data["mean_entropy"])
+    entropy = data["mean_entropy"]
+    scores = Scores(names, data["pixels"], data["mean_probability"], entropy, entropy)
     in_source = ~np.isin(np.arange(19), missing)
     rules = {**RELEASED, "portion": float(data["portion"])}
     ranking = rank_and_count(scores, in_source, rules)
@@ -172,7 +174,7 @@ FOUR_SCORES = np.array([[0.5, np.nan, 0.9], [0.7, 0.6, np.nan], [0.6, 0.9, 0.3],
 
 
 def of_classes(in_source, **changes):
-    scores = Scores(list("abcd"), FOUR_PIXELS, FOUR_SCORES, np.zeros((4, 3)))
+    scores = Scores(list("abcd"), FOUR_PIXELS, FOUR_SCORES, *[np.zeros((4, 3))] * 2)
     settings = {**PLAIN, "min_pixels": 5, "minimum_per_class": 1, **changes}
     return rank_and_count(scores, np.array(in_source), settings)
 

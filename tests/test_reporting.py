@@ -11,16 +11,19 @@ import pandas as pd
 import pytest
 
 import report
+from scalewise.artifacts.health_csv import HealthRow
 from scalewise.reporting import figures
 from scalewise.reporting.page import build
 from scalewise.reporting.tables import (
     TEXT_WIDTH,
+    Check,
     Evaluation,
     Missing,
     Project,
     class_lists,
     compare,
     headline,
+    health_warnings,
     paired_differences,
     per_class_iou,
     sentences,
@@ -751,6 +754,68 @@ class TestPage:
     def test_a_page_can_be_built_before_anything_was_evaluated(self):
         page = build(project(LSE), [], [Missing("lse", 0, 0, "still to run", "")], {})
         assert "lse has not been evaluated yet." in page and "n/a" in page
+
+
+def row_of(measure, value, verdict="ok", limit=math.nan, sentence=""):
+    return HealthRow(measure, value, math.nan, limit, verdict, sentence or f"{measure} is told")
+
+
+CHECKS = (
+    Check("lse", 0, 2, "check_result", [row_of("agreement", 0.5, "warn", 0.7, "half <agree>")]),
+    Check("lse", 0, 2, "check_round", [
+        row_of("kept", 0.333, "ok", 0.1), row_of("histogram", 0.25, "warn", 0.2),
+        row_of("agreement", 0.9, "ok", 0.7), row_of("entropy", 0.4567, "ok", 0.12),
+        row_of("classes", 0.0, "warn", 0.05),
+    ]),
+    Check("lse", 0, 1, "check_round", [row_of("kept", 0.5), row_of("entropy", 1.5)]),
+    Check("zoom", 0, 1, "check_round", [row_of("kept", 0.5)]),
+)  # fmt: skip
+
+
+class TestHealthOnThePage:
+    def page(self, checks, missing=()):
+        rows = project(LSE, experiment("zoom", "control"))
+        return build(rows, [evaluation("lse", 0, 0, 20.0)], missing, {}, {}, checks)
+
+    def test_every_round_and_then_the_result_has_a_row_of_measures_and_limits(self):
+        page = self.page(CHECKS)
+        part = page[page.index('id="health"') : page.index("zoom: no warnings")]
+        rows = re.findall(r'<tr><th scope="row">([^<]*)</th>(.*?)</tr>', part, re.DOTALL)
+        assert [title for title, _ in rows] == ["0, round 1", "0, round 2", "0, result"]
+        cells = [re.findall(r"<td[^>]*>([^<]*)<", row) for _, row in rows]
+        assert cells == [
+            ["50.0", "–", "–", "1.500", "–"],
+            ["33.3", "25.0", "90.0", "0.457", "0.0"],
+            ["–", "–", "50.0", "–", "–"],
+        ]
+        limits = re.findall(r"<small>([^<]*)</small>", rows[1][1])
+        assert limits == ["at least 10.0", "at most 20.0", "at least 70.0", "at least 0.120",
+                          "at least 5.0"]  # fmt: skip
+        assert [row.count('class="down3"') for _, row in rows] == [0, 2, 1]
+
+    def test_an_experiment_with_warnings_is_open_and_says_them(self):
+        page = self.page(CHECKS)
+        assert re.search(r"<details open><summary>.*lse: 3 warnings</summary>", page)
+        assert re.search(r"<details><summary>.*zoom: no warnings</summary>", page)
+        assert "0, round 2: histogram is told; classes is told</p>" in page
+        assert "0, result: half &lt;agree&gt;</p>" in page
+
+    def test_warnings_say_whose_they_are(self):
+        assert health_warnings(CHECKS[:2]) == [
+            "lse, seed 0, result: half <agree>",
+            "lse, seed 0, round 2: histogram is told",
+            "lse, seed 0, round 2: classes is told",
+        ]
+
+    def test_a_check_that_is_not_there_is_told_where_the_evaluation_is(self):
+        failed = Check("lse", 0, 2, "check_result", state="failed", detail="too <few> agree")
+        page = self.page([failed])
+        assert "<li>lse, seed 0, result: check failed – too &lt;few&gt; agree</li>" in page
+        page = self.page([failed], [Missing("lse", 0, 2, "failed", "x")])
+        assert "check failed" not in page and 'id="health"' not in page
+
+    def test_where_nothing_is_checked_nothing_is_said_of_it(self):
+        assert 'id="health"' not in self.page([])
 
 
 class TestWarningsOfStages:

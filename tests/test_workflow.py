@@ -29,10 +29,11 @@ def test_shared_stages_run_once_and_every_evaluation_is_there(run):
         "check_data": 1,
         "train_source": 1,  # two experiments
         "evaluate": 1 + 2 + 2,
-        "score_target": 1 + 1 + 1,  # round 1 is scored once for both
+        "score_target": 1 + 1 + 1 + 1,  # round 1 is scored once for both; the result of lse
         "select_images": 1 + 1 + 1,
         "infer_patches": 2,
         "compute_thresholds": 2,
+        "check_round": 2 + 1,  # each round of lse, and its result
         "retrain": 4,
         "report": 1,
         "all": 1,
@@ -70,7 +71,7 @@ def test_the_report_is_at_its_stable_place_with_its_tables(run):
 def test_every_result_has_its_settings_and_no_progress_or_state_is_left(run):
     folder, _ = run
     found = finished(folder)
-    assert len(found) == 3 + 3 + 2 + 1 + 1 + 5 + 3 + 3 + 2 + 2 + 4 + 1
+    assert len(found) == 3 + 3 + 2 + 1 + 1 + 5 + 4 + 3 + 2 + 2 + 3 + 4 + 1
     assert list((folder / "results/progress").glob("*")) == []
     assert not (folder / "results/state").exists() or not any(
         (folder / "results/state").rglob("*.safetensors")
@@ -110,10 +111,11 @@ def test_a_retraining_setting_reruns_neither_source_training_nor_scores_of_round
     assert jobs(printed) == {
         "retrain": 2,
         "evaluate": 2,
-        "score_target": 1,
+        "score_target": 2,
         "select_images": 1,
         "infer_patches": 1,
         "compute_thresholds": 1,
+        "check_round": 2,
         "report": 1,
         "all": 1,
     }
@@ -151,7 +153,64 @@ def test_another_data_set_retrains_nothing_that_does_not_read_it(run, tmp_path):
     status, printed = snakemake(folder, "-n", config=config)
     assert status == 0, printed
     found = planned(printed)
-    assert (found.get("train_source", 0), found["retrain"], found["score_target"]) == (0, 2, 2)
+    assert (found.get("train_source", 0), found["retrain"], found["score_target"]) == (0, 2, 3)
+    assert found["check_round"] == 3
+
+
+def test_limits_of_the_rounds_rerun_their_checks_and_the_report_alone(run, tmp_path):
+    folder, _ = run
+    before = finished(folder)
+    limits = edited(tmp_path, {"rounds": {"portions": [0.6, 0.8], "health": {"kept": 1.0}}})
+    status, printed = snakemake(folder, config=limits)
+    assert status == 0, printed
+    assert jobs(printed) == {"check_round": 3, "report": 1, "all": 1}
+    assert before < finished(folder)
+    log = "".join(p.read_text() for p in (folder / "results/logs/check_round").glob("*.log"))
+    assert "the lowest share is 100.0% (rounds.health.kept)" in log
+    page = (folder / "results/report/tiny/index.html").read_text()
+    for number in (1, 2):
+        told = rf"<li>lse, seed 0, round {number}: \d+\.\d% of the patches&#39; pixels are kept"
+        assert re.search(told, page)
+    assert "<dt>check_round warns</dt>" in page and "lse: 2 warnings</summary>" in page
+    status, printed = snakemake(folder)
+    assert status == 0 and jobs(printed) == {}
+
+
+def test_stop_ends_the_run_before_the_round_is_trained_and_warn_goes_on(run, tmp_path):
+    folder, _ = run
+    before = finished(folder)
+    changes = {
+        "rounds": {"portions": [0.6], "on_collapse": "stop", "health": {"kept": 1.0}},
+        "retraining": {"epochs": 1, "focal": {"beta": 0.7}},  # a round that is not trained yet
+        "experiments": [{"name": "lse", "role": "method"}],
+    }
+    stop = edited(tmp_path, changes, "stop.yaml")
+    status, printed = snakemake(folder, config=stop)
+    assert status != 0
+    assert "Traceback" not in printed
+    assert "lse, seed 0, round 1: checking for collapse:\n" in printed
+    assert "the lowest share is 100.0% (rounds.health.kept)\n" in printed
+    assert "So this round is not trained (rounds.on_collapse: stop)" in printed
+    assert jobs(printed) == {}
+    assert finished(folder) == before  # nothing was lost, and nothing was trained
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "workflow_scripts/report_finished.py"), "--configfile", stop],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 evaluations are finished" in done.stdout
+    page = (folder / "results/report/tiny/index.html").read_text()
+    assert "lse, seed 0, round 1: failed – lse, seed 0, round 1: checking for collapse: " in page
+    changes["rounds"]["on_collapse"] = "warn"
+    status, printed = snakemake(folder, config=edited(tmp_path, changes, "warn.yaml"))
+    assert status == 0, printed
+    assert jobs(printed) == {
+        "check_round": 2, "retrain": 1, "evaluate": 1, "score_target": 1, "report": 1, "all": 1,
+    }  # fmt: skip
+    status, printed = snakemake(folder)
+    assert status == 0 and jobs(printed) == {}
 
 
 def test_the_results_without_the_engines_memory_are_as_good(run, tmp_path):

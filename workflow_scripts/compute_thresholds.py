@@ -1,10 +1,11 @@
 """compute_thresholds: per class the entropy below which a prediction may teach (method, step 3).
 
 Writes `thresholds.csv`: class, tau, the image it came from, and the share of the patches' pixels
-that it keeps.
+of the class that it keeps.
 """
 
 import logging
+import math
 
 import numpy as np
 
@@ -19,11 +20,11 @@ BLOCK = 64  # patches that are read at once, unless they are large
 BLOCK_PIXELS = 1 << 27
 
 
-def kept_share(
+def count_pixels(
     patches: patches_h5.PatchReader, tau: np.ndarray, *, nan_is_reliable: bool
-) -> np.ndarray:
-    """float64 (K,): share of the patches' pixels of each predicted class that tau keeps."""
-    seen, kept = np.zeros(len(tau)), np.zeros(len(tau))
+) -> tuple[np.ndarray, np.ndarray]:
+    """The patches' pixels of each predicted class, and those that tau keeps: int64 (K,) each."""
+    seen, kept = np.zeros(len(tau), np.int64), np.zeros(len(tau), np.int64)
     height, width = patches.crop
     step = max(1, min(BLOCK, BLOCK_PIXELS // max(1, height * width)))
     for first in range(0, len(patches), step):
@@ -31,8 +32,7 @@ def kept_share(
         counts = count_kept(**block, tau=tau, nan_is_reliable=nan_is_reliable)
         seen += counts[0]
         kept += counts[1]
-    with np.errstate(invalid="ignore"):
-        return kept / seen
+    return seen, kept
 
 
 def compute(job: Job) -> None:
@@ -46,12 +46,12 @@ def compute(job: Job) -> None:
     unranked = [name for name, r in zip(classes, ranking.rankings, strict=True) if len(r) == 0]
     if unranked:
         log.info("ranked in no image, tau stays as it was: %s", ", ".join(unranked))
-    kept = kept_share(
+    seen, kept = count_pixels(
         patches_h5.PatchReader(job.input("patches")),
         tau,
         nan_is_reliable=settings["constant_entropy"] == "nan",
     )
-    if not np.nansum(kept):
+    if not kept.any():
         raise UserError(
             "no pixel of any patch is reliable: each is at or above the threshold of its class. "
             "Raise selection.min_pixels (the entropy of a few pixels can make a threshold of 0), "
@@ -64,7 +64,8 @@ def compute(job: Job) -> None:
             ranking.scores.images[image[c]] if image[c] >= 0 else "",
             int(ranking.take[c]),
             len(ranking.rankings[c]),
-            float(kept[c]),
+            kept[c] / seen[c] if seen[c] else math.nan,
+            int(seen[c]),
         )
         for c, name in enumerate(classes)
     ]

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from scalewise.command_line import add_settings, parser_of, plan_of
-from scalewise.plan import Plan, write_description
+from scalewise.plan import Plan, Round, write_description
 from scalewise.workflow import SCRIPTS, begin, is_finished, state_of
 
 
@@ -19,28 +19,34 @@ def partial_report(plan: Plan):
     finished = [r for r in plan.rounds if is_finished(r.stages["evaluate"])]
     missing = []
     data = [s for s in plan.stages.values() if s.name in ("scan_images", "scan_labels")]
+    unchecked = []
     in_the_way: dict[tuple[str, int], list[tuple[str, str]]] = {}
     for r in plan.rounds:
         # what stands in the way of a round: the data, its own stages, or those of earlier rounds
         earlier = in_the_way.setdefault((r.experiment, r.seed), _failures([*data, plan.check]))
         states = [state_of(stage) for stage in r.stages.values() if not is_finished(stage)]
         earlier += [s for s in states if s[0] == "failed"]
+        unchecked += [
+            {**_who(r), "check": name, **_state(*state_of(stage))}
+            for name, stage in r.checks.items()
+            if not is_finished(stage)
+        ]
         if r in finished:
             continue
         running = [s for s in states if s[0] == "running"]
-        state, detail = (earlier or running or [("still to run", "")])[0]
-        missing.append(
-            {
-                "experiment": r.experiment,
-                "seed": r.seed,
-                "round": r.number,
-                "state": state,
-                "detail": detail,
-            }
-        )
+        missing.append({**_who(r), **_state(*(earlier or running or [("still to run", "")])[0])})
     if not finished:
         return None, missing
-    return plan.add_report(finished, missing, checked=is_finished(plan.check)), missing
+    checked = is_finished(plan.check)
+    return plan.add_report(finished, missing, checked=checked, unchecked=unchecked), missing
+
+
+def _who(r: Round) -> dict:
+    return {"experiment": r.experiment, "seed": r.seed, "round": r.number}
+
+
+def _state(state: str, detail: str) -> dict[str, str]:
+    return {"state": state, "detail": detail}
 
 
 def _failures(stages: list) -> list[tuple[str, str]]:

@@ -1,13 +1,14 @@
 """score_target: how sure is the network of each class in each target image?
 
 Writes `scores.csv`: per image and predicted class the pixels, the mean max-probability and the mean
-normalised entropy (the method, steps 1 and 3). No label of the target is read.
+entropy, normalised and in nats (the method, steps 1 and 3); and `predictions.h5`, the predicted
+class of every 4th pixel, by which rounds are compared. No label of the target is read.
 """
 
 import numpy as np
 import torch
 
-from scalewise.artifacts import scores_csv
+from scalewise.artifacts import predictions_h5, scores_csv
 from scalewise.data.dataset import DataSet
 from scalewise.inference import batches, full_logits
 from scalewise.job import Job, run
@@ -49,12 +50,16 @@ def score(job: Job) -> None:
                 classes,
                 constant_entropy=job.settings["constant_entropy"],
             )
-            found = class_statistics(sure.prediction, sure.maximum, normalised, classes)
-            results.append(tuple(map(np.asarray, found)))
+            found = class_statistics(
+                sure.prediction, sure.maximum, normalised, sure.entropy, classes
+            )
+            maps = predictions_h5.thinned(sure.prediction.cpu().numpy())
+            results.append((*map(np.asarray, found), maps))
             work.advance(len(numbers))
-    pixels, probability, entropy = joined()
-    scores = scores_csv.Scores(target.ids, pixels, probability, entropy)
+    *statistics, predicted = joined()
+    scores = scores_csv.Scores(target.ids, *statistics)
     scores_csv.write(job.output("scores.csv"), scores, model.classes)
+    predictions_h5.write(job.output("predictions.h5"), target.ids, predicted)
 
 
 if __name__ == "__main__":

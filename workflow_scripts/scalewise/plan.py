@@ -7,7 +7,7 @@ experiments are one stage. Neither torch nor pandas is imported here.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -29,10 +29,11 @@ OUTPUTS = {
     "train_source": ("model.safetensors", "training.csv"),
     "import_weights": ("model.safetensors", "weights.csv"),
     "reestimate_batchnorm": ("model.safetensors",),
-    "score_target": ("scores.csv",),
+    "score_target": ("scores.csv", "predictions.h5"),
     "select_images": ("selected.csv",),
     "infer_patches": ("patches.h5",),
     "compute_thresholds": ("thresholds.csv",),
+    "check_round": ("health.csv",),
     "retrain": ("model.safetensors", "training.csv", "optimizer.safetensors"),
     "evaluate": ("confusion.csv", "iou.csv", "pictures.h5", "pictures.png"),
     "report": ("index.html", "per_class_iou.csv", "summary.csv", "summary.txt"),
@@ -47,6 +48,8 @@ NETWORK_STAGES = frozenset(
         "evaluate",
     }
 )
+# stages of a round that say whether it is sound: of the network that labels, and of the result
+CHECKS = ("check_round", "check_result")
 # settings of retraining that say nothing where no patch is read
 _FOR_PATCHES = frozenset({"focal", "empty_patch", "target_augmentation"})
 PINNABLE = frozenset(OUTPUTS) - {"report", "check_data"}
@@ -173,12 +176,18 @@ class Stage:
 
 @dataclass(frozen=True)
 class Round:
-    """The stages of one round of one experiment and seed; round 0 is source-only."""
+    """The stages of one round of one experiment and seed; round 0 is source-only. They go by their
+    names; the last round also has `score_result` and `check_result`, of the network it made."""
 
     experiment: str
     seed: int
     number: int
     stages: dict[str, Stage]
+
+    @property
+    def checks(self) -> dict[str, Stage]:
+        """Which check -> its stage."""
+        return {name: self.stages[name] for name in CHECKS if name in self.stages}
 
 
 @dataclass(frozen=True)
@@ -376,12 +385,39 @@ class Plan:
                 user=(name, seed, number),
             )
 
+        def score(model: Source, what: str, number: int) -> Stage:
+            return self._add(
+                "score_target",
+                what,
+                {"classes": classes, "constant_entropy": s.threshold.constant_entropy},
+                {"model": model, "target_images": target["images"]},
+                locations=self._roots(target=target),
+                user=(name, seed, number),
+            )
+
+        def check(what: str, number: int, now: dict, before: dict) -> Stage:
+            return self._add(
+                "check_round",
+                what,
+                {
+                    "classes": classes,
+                    "limits": s.rounds.health.in_effect(),
+                    "on_collapse": s.rounds.on_collapse,
+                },
+                {
+                    **(now if before else {k: v for k, v in now.items() if k != "predictions"}),
+                    **{f"previous_{role}": file for role, file in before.items()},
+                },
+                user=(name, seed, number),
+            )
+
         begun = self._begin(s, seed, source, user=(name, seed, None))
         model = Source(begun, "model.safetensors")
         self.rounds.append(
             Round(name, seed, 0, {begun.name: begun, "evaluate": evaluate(model, 0)})
         )
         thresholds: Source | None = None
+        said: dict[str, Source] = {}  # what the network of the round before said of the target
         optimizer: Source | None = None
         for number in range(1, s.round_count + 1):
             user = (name, seed, number)
@@ -396,14 +432,7 @@ class Plan:
                     user=user,
                 )
             else:
-                stages["score_target"] = scored = self._add(
-                    "score_target",
-                    "scoring the target images",
-                    {"classes": classes, "constant_entropy": s.threshold.constant_entropy},
-                    {"model": model, "target_images": target["images"]},
-                    locations=self._roots(target=target),
-                    user=user,
-                )
+                stages["score_target"] = scored = score(model, "scoring the target images", number)
                 selecting = {
                     "classes": classes,
                     "portion": s.rounds.portion_list[number - 1],
@@ -459,6 +488,9 @@ class Plan:
                     )
                     thresholds = Source(computed, "thresholds.csv")
                     inputs.update(patches=patches, thresholds=thresholds)
+                    says = {**_said(scored), "thresholds": thresholds}
+                    stages["check_round"] = check("checking for collapse", number, says, said)
+                    said = says
                     retraining.update(
                         reliability=s.patches.reliability,
                         constant_entropy=s.threshold.constant_entropy,
@@ -484,8 +516,19 @@ class Plan:
                     user=user,
                 )
                 optimizer = Source(adapted, "optimizer.safetensors")
+                if "check_round" in stages and stages["check_round"] not in adapted.after:
+                    adapted.after.append(stages["check_round"])
             model = Source(adapted, "model.safetensors")
             stages["evaluate"] = evaluate(model, number)
+            if said and number == s.round_count:
+                # no round follows that would look at the last one, which is the result
+                stages["score_result"] = scored = score(
+                    model, "scoring the target images with the result", number
+                )
+                before = {role: file for role, file in said.items() if role != "thresholds"}
+                stages["check_result"] = check(
+                    "checking the result for collapse", number, _said(scored), before
+                )
             self.rounds.append(Round(name, seed, number, stages))
 
     def _begin(self, s, seed: int, source: dict[str, Source], user: tuple) -> Stage:
@@ -550,15 +593,32 @@ class Plan:
             },
         )
 
-    def add_report(self, rounds: list[Round], missing: list[dict], checked: bool = True) -> Stage:
+    def add_report(
+        self,
+        rounds: list[Round],
+        missing: list[dict],
+        checked: bool = True,
+        unchecked: Sequence[dict] = (),
+    ) -> Stage:
         """Add the report over these rounds; `missing` tells of those that are not finished,
-        `checked` whether it reads what the check of the data says."""
+        `checked` whether it reads what the check of the data says, `unchecked` of the checks of
+        rounds that are not finished, with the name of the check."""
         settings = self.project.settings
         taxonomy = self._classes
         taught, measured = (
             configuration.layout(settings.data, dataset).classes
             for dataset in (settings.data.source, settings.data.validation)
         )
+
+        not_there = [
+            tuple(c[k] for k in ("experiment", "seed", "round", "check")) for c in unchecked
+        ]
+        checks = {
+            who: stage
+            for r in self.rounds
+            for name, stage in r.checks.items()
+            if (who := (r.experiment, r.seed, r.number, name)) not in not_there
+        }
 
         def describe(which: str) -> str:
             dataset = getattr(settings.data, which)
@@ -587,6 +647,8 @@ class Plan:
                 ],
                 "evaluations": [[r.experiment, r.seed, r.number] for r in rounds],
                 "missing": missing,
+                "checks": [list(who) for who in checks],
+                "unchecked": list(unchecked),
                 "data": {
                     which: describe(which) + self._elsewhere(which)
                     for which in ("source", "target", "validation")
@@ -602,6 +664,7 @@ class Plan:
                 **({"check": Source(self.check, "verdict.txt")} if checked else {}),
                 "iou": [Source(r.stages["evaluate"], "iou.csv") for r in rounds],
                 "pictures": [Source(r.stages["evaluate"], "pictures.h5") for r in rounds],
+                "health": [Source(stage, "health.csv") for stage in checks.values()],
             },
         )
 
@@ -655,6 +718,11 @@ class Plan:
             for folder in base.glob(depth):
                 if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
                     folder.rmdir()
+
+
+def _said(scored: Stage) -> dict[str, Source]:
+    """What a network says of the target, by role."""
+    return {"scores": Source(scored, "scores.csv"), "predictions": Source(scored, "predictions.h5")}
 
 
 def write_description(stage: Stage) -> None:

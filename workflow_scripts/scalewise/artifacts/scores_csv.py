@@ -1,4 +1,4 @@
-"""`scores.csv`: image x class: pixels predicted, mean max-probability, mean normalised entropy.
+"""`scores.csv`: image x class: pixels predicted, mean max-probability, mean entropies.
 
 One row for every class predicted in an image (paper, section 3: confident images)."""
 
@@ -15,18 +15,20 @@ _TYPES = {
     "pixels": int,
     "mean_probability": float,
     "mean_entropy": float,
+    "entropy": float,
 }
 
 
 @dataclass(frozen=True)
 class Scores:
-    """images: n ids; pixels int64 (n, K); mean_probability, mean_entropy float64 (n, K), NaN where
-    the class is not predicted in the image."""
+    """images: n ids; pixels int64 (n, K); mean_probability, mean_entropy (normalised, 0..1) and
+    entropy (the mean in nats) float64 (n, K), NaN where the class is not predicted in the image."""
 
     images: list[str]
     pixels: np.ndarray
     mean_probability: np.ndarray
     mean_entropy: np.ndarray
+    entropy: np.ndarray
 
 
 def write(path: str | Path, scores: Scores, classes: list[str]) -> None:
@@ -38,6 +40,7 @@ def write(path: str | Path, scores: Scores, classes: list[str]) -> None:
                 int(scores.pixels[i, c]),
                 float(scores.mean_probability[i, c]),
                 float(scores.mean_entropy[i, c]),
+                float(scores.entropy[i, c]),
             )
 
     table.write(path, list(_TYPES), rows())
@@ -55,7 +58,10 @@ def read(path: str | Path, classes: list[str]) -> Scores:
     shape = (len(images), len(classes))
     pixels = np.zeros(shape, np.int64)
     pixels[at] = columns["pixels"]
-    probability, entropy = np.full(shape, np.nan), np.full(shape, np.nan)
-    probability[at] = columns["mean_probability"]
-    entropy[at] = columns["mean_entropy"]
-    return Scores(images, pixels, probability, entropy)
+
+    def mean(name: str) -> np.ndarray:
+        values = np.full(shape, np.nan)
+        values[at] = columns[name]
+        return values
+
+    return Scores(images, pixels, mean("mean_probability"), mean("mean_entropy"), mean("entropy"))

@@ -1,18 +1,27 @@
 """`thresholds.csv`: per class the entropy threshold tau, where it came from, what it keeps."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from scalewise.artifacts import table
 
-_TYPES = {"class": str, "tau": float, "image": str, "taken": int, "ranked": int, "kept": float}
+_TYPES = {
+    "class": str,
+    "tau": float,
+    "image": str,
+    "taken": int,
+    "ranked": int,
+    "kept": float,
+    "seen": int,
+}
 
 
 @dataclass(frozen=True)
 class ThresholdRow:
     """Class name, tau (normalised entropy, 0..1), the image it came from (empty: none, the last
-    finite value stays), images taken and ranked for the class, and the share (0..1) of the patches'
-    pixels of this predicted class that tau keeps (NaN where there are none)."""
+    finite value stays), images taken and ranked for the class, the share (0..1) of the patches'
+    pixels of this predicted class that tau keeps (NaN where there are none), and how many pixels
+    of this predicted class the patches have."""
 
     name: str
     tau: float
@@ -20,12 +29,11 @@ class ThresholdRow:
     taken: int
     ranked: int
     kept: float
+    seen: int
 
 
 def write(path: str | Path, rows: list[ThresholdRow]) -> None:
-    table.write(
-        path, list(_TYPES), ((r.name, r.tau, r.image, r.taken, r.ranked, r.kept) for r in rows)
-    )
+    table.write(path, list(_TYPES), map(astuple, rows))
 
 
 def read(path: str | Path) -> list[ThresholdRow]:

@@ -212,6 +212,27 @@ Portions = Annotated[
 ]
 
 
+OptionalShare = Annotated[Share | None, BeforeValidator(nothing)]
+
+
+class HealthSettings(Section):
+    """Limits of a round, against the round before (docs/health.md); null switches one off."""
+
+    kept: OptionalShare = Field(description="lowest share of the patches' pixels that may teach")
+    histogram: OptionalShare = Field(
+        description="highest total variation between the histograms of predicted classes"
+    )
+    agreement: OptionalShare = Field(
+        description="lowest share of pixels with the same predicted class"
+    )
+    entropy: Annotated[NotNegative | None, BeforeValidator(nothing)] = Field(
+        description="lowest mean entropy, as a share of that of the round before"
+    )
+    classes: OptionalShare = Field(
+        description="lowest share of its pixels that a class may be left with"
+    )
+
+
 class RoundsSettings(Section):
     """The rounds of adaptation."""
 
@@ -221,6 +242,10 @@ class RoundsSettings(Section):
     portions: Portions = Field(
         description="p of each round; one round each: a list, or {first, step, rounds}"
     )
+    on_collapse: Literal["warn", "stop"] = Field(
+        description="where a limit is passed: say so, or do not train the round"
+    )
+    health: HealthSettings
 
     @field_validator("portions")
     @classmethod

@@ -6,11 +6,13 @@ files, but for the template beside `page`.
 
 from scalewise.reporting.page import build
 from scalewise.reporting.tables import (
+    Check,
     Evaluation,
     Missing,
     Project,
     class_lists,
     headline,
+    health_warnings,
     per_class_iou,
     sentences,
     summary,
@@ -19,12 +21,14 @@ from scalewise.reporting.tables import (
 )
 
 __all__ = [
+    "Check",
     "Evaluation",
     "Missing",
     "Project",
     "build",
     "class_lists",
     "headline",
+    "health_warnings",
     "per_class_iou",
     "sentences",
     "summary",

@@ -13,8 +13,10 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
+from scalewise.artifacts.health_csv import WARN, HealthRow
 from scalewise.reporting import figures
 from scalewise.reporting.tables import (
+    Check,
     Evaluation,
     Missing,
     Project,
@@ -31,6 +33,14 @@ LONGEST_SIDE = 384
 IGNORE_COLOR = (0, 0, 0)
 NONE = "–"
 NOT_EVALUATED = "n/a"
+# measure of a round's health -> head of its column
+MEASURES = {
+    "kept": "kept to teach (%)",
+    "histogram": "moved to other classes (%)",
+    "agreement": "predicted as before (%)",
+    "entropy": "entropy (nats)",
+    "classes": "left to the class that lost most (%)",
+}
 
 
 def build(
@@ -39,6 +49,7 @@ def build(
     missing: Iterable[Missing],
     facts: Mapping[str, str],
     warnings: Mapping[str, Sequence[str]] | None = None,
+    checks: Iterable[Check] = (),
 ) -> str:
     """The whole page, HTML text in UTF-8; the same arguments give the same text.
 
@@ -49,6 +60,7 @@ def build(
         facts: further lines for the end of the page, such as versions and run time.
         warnings: stage -> what it warns of; a stage that is named and warns of nothing was looked
             at, so `check_data` is left out only where it is not finished.
+        checks: what the rounds were checked for, in any order.
 
     Raises:
         ValueError: see `tables.summary` and `tables.headline`.
@@ -58,7 +70,7 @@ def build(
         evaluations,
         key=lambda e: order.index(e.experiment) if e.experiment in order else len(order),
     )
-    missing = list(missing)
+    missing, checks = list(missing), list(checks)
     table = summary(evaluations, project.subsets)
     per_class = per_class_iou(evaluations)
     rows = headline(table, project)
@@ -90,6 +102,9 @@ def build(
         class_lists=[line.split(": ", 1) for line in class_lists(project)],
         checked="check_data" in warnings,
         warnings={stage: said for stage, said in warnings.items() if said},
+        measures=list(MEASURES.values()),
+        health=_health(checks, order),
+        unchecked=_unchecked(checks, missing),
         left_out=[name for name in order if name not in barred],
         measured=drawn,
         rounds_figure=drawn
@@ -164,6 +179,55 @@ def _means(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]:
                 }
             )
     return [{"name": name, "cells": own} for name, own in cells.items()]
+
+
+def _health(checks: Sequence[Check], order: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each experiment whose rounds were checked: a row for each seed and round, a cell for each
+    measure."""
+    tables = []
+    for name in order:
+        rows = []
+        own = [c for c in checks if c.experiment == name and c.rows]
+        # the result's check comes after that of its round
+        for one in sorted(own, key=lambda c: (c.seed, c.round, c.title == "result")):
+            found = {row.measure: row for row in one.rows}
+            rows.append(
+                {
+                    "seed": one.seed,
+                    "title": one.title,
+                    "cells": [_health_cell(found.get(measure)) for measure in MEASURES],
+                    "warnings": one.warnings,
+                }
+            )
+        if rows:
+            count = sum(len(row["warnings"]) for row in rows)
+            tables.append({"name": name, "rows": rows, "warnings": count})
+    return tables
+
+
+def _health_cell(row: HealthRow | None) -> dict[str, str]:
+    """A measure's value and limit; shares in percent, entropy in nats."""
+    if row is None:
+        return {"value": NONE, "limit": "", "tone": ""}
+
+    def written(value: float) -> str:
+        if pd.isna(value):
+            return ""
+        return f"{value:.3f}" if row.measure == "entropy" else f"{100 * value:.1f}"
+
+    side = "at most" if row.measure == "histogram" else "at least"
+    limit = written(row.limit)
+    return {
+        "value": written(row.value) or NONE,
+        "limit": limit and f"{side} {limit}",
+        "tone": "down3" if row.verdict == WARN else "",
+    }
+
+
+def _unchecked(checks: Sequence[Check], missing: Sequence[Missing]) -> list[Check]:
+    """Checks that are not there though the evaluation is: the others are listed as missing."""
+    absent = {(m.experiment, m.seed, m.round) for m in missing}
+    return [c for c in checks if not c.rows and (c.experiment, c.seed, c.round) not in absent]
 
 
 def _class_tables(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from scalewise.artifacts.health_csv import WARN, HealthRow
 from scalewise.taxonomy import ALL_CLASSES
 
 ONE_SEED_MARGIN = 0.5
@@ -56,6 +57,44 @@ class Missing:
     round: int
     state: str
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one round was checked for (docs/health.md).
+
+    Args:
+        experiment, seed, round: which one.
+        check: "check_round", of the network that labels in the round, or "check_result", of the
+            network that the last round made.
+        rows: one for each measure; none where the check is not there.
+        state, detail: of a check that is not there, as in `Missing`.
+    """
+
+    experiment: str
+    seed: int
+    round: int
+    check: str
+    rows: Sequence[HealthRow] = ()
+    state: str = ""
+    detail: str = ""
+
+    @property
+    def title(self) -> str:
+        return "result" if self.check == "check_result" else f"round {self.round}"
+
+    @property
+    def warnings(self) -> list[str]:
+        return [row.sentence for row in self.rows if row.verdict == WARN]
+
+
+def health_warnings(checks: Iterable[Check]) -> list[str]:
+    """The warnings of all checks, each with whose it is."""
+    return [
+        f"{c.experiment}, seed {c.seed}, {c.title}: {sentence}"
+        for c in checks
+        for sentence in c.warnings
+    ]
 
 
 @dataclass(frozen=True)

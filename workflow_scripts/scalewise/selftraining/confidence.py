@@ -98,8 +98,8 @@ def normalised_entropy(
 
 
 def class_statistics(
-    prediction: Tensor, maximum: Tensor, normalised: Tensor, classes: int
-) -> tuple[Tensor, Tensor, Tensor]:
+    prediction: Tensor, maximum: Tensor, normalised: Tensor, entropy: Tensor, classes: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What is recorded of each image and class (the method, step 1).
 
     The sums are float64 and on the CPU, in the order of the pixels, so the same input gives the
@@ -109,12 +109,12 @@ def class_statistics(
         prediction: (N, H, W) integer, below `classes`.
         maximum: (N, H, W) float, the probability of the predicted class.
         normalised: (N, H, W) float, the normalised entropy.
+        entropy: (N, H, W) float, in nats.
         classes: number of classes K.
 
     Returns:
-        On the CPU, each (N, K): pixels predicted as the class, int64; the mean of `maximum` over
-        these, float64; the mean of `normalised` over these, float64. The means are NaN where there
-        are no pixels.
+        On the CPU, each (N, K): pixels predicted as the class, int64; the means over these of
+        `maximum`, of `normalised` and of `entropy`, float64, NaN where there are no pixels.
 
     Raises:
         ValueError: shapes differ, or a prediction is not below `classes`.
@@ -129,7 +129,8 @@ def class_statistics(
         weights = values.flatten().cpu().double()
         return torch.bincount(bucket, weights, minlength=buckets).reshape(shape) / pixels
 
-    return pixels, mean("maximum", maximum), mean("normalised", normalised)
+    means = {"maximum": maximum, "normalised": normalised, "entropy": entropy}
+    return pixels, *(mean(name, values) for name, values in means.items())
 
 
 def _buckets(prediction: Tensor, classes: int) -> Tensor:

@@ -100,11 +100,11 @@ def score_images(
     for first in range(0, len(probabilities), BATCH):
         sure, normalised = _confidence(probabilities[first : first + BATCH], constant_entropy)
         classes = probabilities.shape[1]
-        parts.append(class_statistics(sure.prediction, sure.maximum, normalised, classes))
-    pixels, probability, entropy = (
-        torch.cat(columns).numpy() for columns in zip(*parts, strict=True)
-    )
-    return Scores(list(names), pixels, probability, entropy)
+        parts.append(
+            class_statistics(sure.prediction, sure.maximum, normalised, sure.entropy, classes)
+        )
+    columns = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return Scores(list(names), *columns)
 
 
 def make_patches(

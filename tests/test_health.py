@@ -1,0 +1,428 @@
+"""The health of rounds: every measure by hand and against a slow version, a collapse made on
+purpose, and who reads which limit."""
+
+import json
+import logging
+import math
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import check_round
+from scalewise import config
+from scalewise.artifacts import health_csv, predictions_h5, scores_csv, thresholds_csv
+from scalewise.artifacts.health_csv import HealthRow
+from scalewise.errors import UserError
+from scalewise.job import Job
+from scalewise.selftraining import health
+from scalewise.selftraining.health import Predictions
+from scalewise.workflow import DEFAULT_CONFIG
+from test_plan import all_keys, make_plan
+
+NAN = math.nan
+CLASSES = ["road", "car", "train"]
+LIMITS = {"kept": 0.1, "histogram": 0.2, "agreement": 0.7, "entropy": 0.3, "classes": 0.05}
+OFF = dict.fromkeys(LIMITS)
+
+
+def judged(rows):
+    return {row.measure: row.verdict for row in rows}
+
+
+def pixels(*counts):
+    return np.array(counts)
+
+
+class TestMeasures:
+    def test_the_kept_share_is_over_all_pixels_and_not_a_mean_of_the_classes(self):
+        # 0.5 of 100 and 1 of 300; the class without pixels counts nowhere: 350 of 400
+        assert health.overall_kept([0.5, 1.0, NAN], [100, 300, 0]) == 0.875
+        assert math.isnan(health.overall_kept([NAN], [0]))
+
+    def test_the_mean_entropy_is_over_all_pixels(self):
+        counts = np.array([[3, 0], [1, 4]])
+        entropy = np.array([[0.5, NAN], [1.5, 0.25]])
+        # 3 * 0.5 + 1 * 1.5 + 4 * 0.25 = 4, of 8 pixels
+        assert health.overall_entropy(counts, entropy) == 0.5
+        assert math.isnan(health.overall_entropy(np.zeros((1, 2), int), np.full((1, 2), NAN)))
+
+    def test_total_variation_is_half_the_sum_of_differences_of_the_shares(self):
+        # shares 0.5, 0.5, 0 and 0.25, 0.25, 0.5
+        assert health.total_variation(pixels(2, 2, 0), pixels(10, 10, 20)) == 0.5
+        assert health.total_variation(pixels(1, 2, 3), pixels(2, 4, 6)) == 0
+        assert health.total_variation(pixels(0, 7), pixels(9, 0)) == 1
+        assert math.isnan(health.total_variation(pixels(0, 0), pixels(1, 1)))
+
+    def test_agreement_counts_pixels_over_all_blocks(self):
+        pairs = [
+            (np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 0]])),  # 3 of 4
+            (np.array([[1, 1]]), np.array([[2, 2]])),  # 0 of 2
+        ]
+        assert health.agreement(pairs) == 0.5
+        assert math.isnan(health.agreement([]))
+        with pytest.raises(ValueError, match="differ in shape"):
+            health.agreement([(np.zeros((1, 2)), np.zeros((2, 1)))])
+
+    def test_what_a_class_is_left_with_is_a_share_of_its_share(self):
+        # of 1000: 0.5, 0.4, 0.1; of 2000: 0.75, 0.25, 0
+        left = health.remaining(pixels(1500, 500, 0), pixels(500, 400, 100))
+        assert left.tolist() == [1.5, 0.625, 0]
+
+    def test_a_class_that_was_hardly_there_cannot_be_lost(self):
+        left = health.remaining(pixels(100_000, 0, 0), pixels(99_981, 10, 9))
+        assert left[1] == 0  # 1e-4 of all
+        assert math.isnan(left[2])
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        st.lists(
+            st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def test_measures_equal_a_loop_over_pixels(self, images):
+        """images: of each its pixels, as predicted now and before; entropies follow from both."""
+        flat = [pair for image in images for pair in image]
+        now, before = ([pair[k] for pair in flat] for k in (0, 1))
+        shares = [
+            [sum(p == c for p in side) / len(side) for c in range(4)] for side in (now, before)
+        ]
+        apart = sum(abs(a - b) for a, b in zip(*shares, strict=True)) / 2
+        counts = [np.bincount(side, minlength=4) for side in (now, before)]
+        assert health.total_variation(*counts) == pytest.approx(apart, abs=1e-12)
+        blocks = [np.array(image).T for image in images]
+        same = sum(a == b for a, b in flat) / len(flat)
+        assert health.agreement((a, b) for a, b in blocks) == same
+        left = health.remaining(*counts)
+        for c in range(4):
+            if shares[1][c]:
+                assert left[c] == pytest.approx(shares[0][c] / shares[1][c])
+            else:
+                assert math.isnan(left[c])
+        entropy = [[(a * 7 + b) / 10 for a, b in image] for image in images]
+        table, means = np.zeros((len(images), 4), int), np.full((len(images), 4), NAN)
+        for i, image in enumerate(images):
+            for c in range(4):
+                mine = [e for e, (a, _) in zip(entropy[i], image, strict=True) if a == c]
+                table[i, c] = len(mine)
+                if mine:
+                    means[i, c] = sum(mine) / len(mine)
+        mean = sum(map(sum, entropy)) / len(flat)
+        assert health.overall_entropy(table, means) == pytest.approx(mean)
+        kept = [sum(a > b for a, b in flat if a == c) for c in range(4)]
+        seen = counts[0].tolist()
+        share = [k / n if n else NAN for k, n in zip(kept, seen, strict=True)]
+        assert health.overall_kept(share, seen) == pytest.approx(sum(kept) / len(flat))
+
+
+class TestVerdicts:
+    BEFORE = Predictions(pixels(500, 400, 100), 1.0, 0.5)
+
+    def test_a_round_like_the_one_before_is_sound(self):
+        now = Predictions(pixels(510, 400, 90), 0.9, 0.4)
+        rows = health.check(now, self.BEFORE, 0.95, LIMITS, CLASSES)
+        assert [row.measure for row in rows] == list(LIMITS)
+        assert set(judged(rows).values()) == {"ok"}
+        assert rows[0] == HealthRow(
+            "kept", 0.4, 0.5, 0.1, "ok",
+            "40.0% of the patches' pixels are kept to teach, after 50.0% in the round before",
+        )  # fmt: skip
+        assert rows[3].value == 0.9 and rows[3].previous == 1.0 and rows[3].limit == 0.3
+        assert rows[4].value == pytest.approx(0.9) and "train (90 of 100)" in rows[4].sentence
+
+    @pytest.mark.parametrize(
+        ("now", "agreed", "warned"),
+        [
+            (Predictions(pixels(500, 400, 100), 1.0, 0.09), 1.0, "kept"),
+            (Predictions(pixels(500, 400, 100), 1.0, 0.1), 1.0, None),
+            (Predictions(pixels(701, 220, 79), 1.0, 0.5), 1.0, "histogram"),
+            (Predictions(pixels(699, 220, 81), 1.0, 0.5), 1.0, None),
+            (Predictions(pixels(500, 400, 100), 1.0, 0.5), 0.69, "agreement"),
+            (Predictions(pixels(500, 400, 100), 1.0, 0.5), 0.7, None),
+            (Predictions(pixels(500, 400, 100), 0.29, 0.5), 1.0, "entropy"),
+            (Predictions(pixels(500, 400, 100), 0.3, 0.5), 1.0, None),
+            (Predictions(pixels(596, 400, 4), 1.0, 0.5), 1.0, "classes"),
+            (Predictions(pixels(595, 400, 5), 1.0, 0.5), 1.0, None),
+            (Predictions(pixels(500, 400, 100), NAN, 0.5), 1.0, "entropy"),
+        ],
+    )
+    def test_each_limit_is_passed_by_its_own_measure_alone_and_not_when_it_is_met(
+        self, now, agreed, warned
+    ):
+        rows = health.check(now, self.BEFORE, agreed, LIMITS, CLASSES)
+        assert [row.measure for row in rows if row.verdict == "warn"] == ([warned] * bool(warned))
+        told = [row.sentence for row in rows if "(rounds.health." in row.sentence]
+        assert len(told) == bool(warned)
+        assert all(f"(rounds.health.{warned})" in sentence for sentence in told)
+
+    def test_a_limit_that_is_null_is_measured_and_never_passed(self):
+        now = Predictions(pixels(1000, 0, 0), 0.0, 0.0)
+        rows = health.check(now, self.BEFORE, 0.0, OFF, CLASSES)
+        assert set(judged(rows).values()) == {"ok"}
+        assert all(math.isnan(row.limit) for row in rows)
+        assert [row.value for row in rows] == pytest.approx([0, 0.5, 0, 0, 0])
+        # one of them alone
+        rows = health.check(now, self.BEFORE, 0.0, {**LIMITS, "kept": None}, CLASSES)
+        assert judged(rows)["kept"] == "ok" and list(judged(rows).values()).count("warn") == 4
+
+    def test_the_first_round_has_nothing_to_be_compared_with(self):
+        rows = health.check(Predictions(pixels(9, 1, 0), 0.8, 0.05), None, None, LIMITS, CLASSES)
+        assert judged(rows) == {"kept": "warn", "entropy": "ok"}
+        assert all(math.isnan(row.previous) for row in rows)
+
+    def test_the_result_makes_no_patches_and_so_keeps_nothing(self):
+        now = Predictions(pixels(500, 400, 100), 1.0)
+        assert list(judged(health.check(now, self.BEFORE, 1.0, LIMITS, CLASSES))) == [
+            "histogram", "agreement", "entropy", "classes",
+        ]  # fmt: skip
+
+    def test_all_classes_that_were_lost_are_named_the_worst_first(self):
+        now = Predictions(pixels(990, 10, 0), 1.0)
+        (row,) = [
+            row for row in health.check(now, self.BEFORE, 1.0, LIMITS, CLASSES)
+            if row.measure == "classes"
+        ]  # fmt: skip
+        assert "train (0 of 100), car (10 of 400); the lowest share left is 5.0%" in row.sentence
+        assert "road" not in row.sentence and row.value == 0
+
+
+@pytest.fixture
+def rounds(tmp_path, monkeypatch):
+    """Write what networks say of 6 images of 8 x 12 and check one against another."""
+    monkeypatch.chdir(tmp_path)
+
+    def said(name, maps, entropy, kept=0.5):
+        counts = np.stack([np.bincount(m.ravel(), minlength=3) for m in maps])
+        means = np.where(counts > 0, entropy, NAN)
+        ids = [f"i{k}" for k in range(len(maps))]
+        scores = scores_csv.Scores(ids, counts, means, means, means)
+        scores_csv.write(f"{name}.csv", scores, CLASSES)
+        predictions_h5.write(f"{name}.h5", ids, predictions_h5.thinned(maps))
+        seen = counts.sum(0).tolist()
+        rows = [
+            thresholds_csv.ThresholdRow(c, 0.5, "", 1, 1, kept if n else NAN, n)
+            for c, n in zip(CLASSES, seen, strict=True)
+        ]
+        thresholds_csv.write(f"{name}_thresholds.csv", rows)
+
+    def check(folder, now, before=None, on_collapse="warn", limits=LIMITS, result=False):
+        inputs = {"scores": f"{now}.csv"}
+        if not result:
+            inputs["thresholds"] = f"{now}_thresholds.csv"
+        if before:
+            inputs |= {
+                "predictions": f"{now}.h5",
+                "previous_scores": f"{before}.csv",
+                "previous_predictions": f"{before}.h5",
+                "previous_thresholds": f"{before}_thresholds.csv",
+            }
+        description = {
+            "stage": "check_round", "key": "0" * 16, "title": "lse, seed 0, round 2: checking",
+            "folder": folder, "contents": {}, "locations": {},
+            "settings": {"classes": CLASSES, "limits": limits, "on_collapse": on_collapse},
+            "inputs": {role: {"path": path} for role, path in inputs.items()},
+        }  # fmt: skip
+        job = Job(description, 1, 1)
+        check_round.check(job)
+        return job, health_csv.read(f"{folder}/health.csv")
+
+    return said, check
+
+
+def streets(seed):
+    """Two thirds road, the rest cars and trains; a few pixels differ with the seed."""
+    maps = np.zeros((6, 8, 12), np.uint8)
+    maps[:, :, 8:10], maps[:, :, 10:] = 1, 2
+    draw = np.random.default_rng(seed)
+    return np.where(draw.random(maps.shape) < 0.03, draw.integers(0, 3, maps.shape), maps)
+
+
+class TestStage:
+    def test_a_network_that_calls_everything_road_is_told_on_every_count(self, rounds):
+        said, check = rounds
+        said("sound", streets(0).astype(np.uint8), 0.8)
+        said("collapsed", np.zeros((6, 8, 12), np.uint8), 0.01, kept=0.02)
+        job, rows = check("checked", "collapsed", "sound")
+        assert judged(rows) == dict.fromkeys(LIMITS, "warn")
+        assert job.notes["warnings"] == [row.sentence for row in rows]
+        share = (streets(0) == 0).mean()
+        values = {row.measure: row.value for row in rows}
+        assert values["kept"] == pytest.approx(0.02)
+        assert values["histogram"] == pytest.approx(1 - share)
+        assert values["agreement"] == (streets(0)[:, ::4, ::4] == 0).mean()
+        assert values["entropy"] == pytest.approx(0.01)
+        assert values["classes"] == 0
+        assert "train (0 of " in rows[-1].sentence and "car (0 of " in rows[-1].sentence
+
+    def test_a_round_that_changes_little_has_no_warning(self, rounds, caplog):
+        said, check = rounds
+        said("one", streets(0).astype(np.uint8), 0.8)
+        said("two", streets(1).astype(np.uint8), 0.7)
+        with caplog.at_level(logging.INFO):
+            job, rows = check("checked", "two", "one")
+        assert set(judged(rows).values()) == {"ok"} and "warnings" not in job.notes
+        assert all(row.sentence in caplog.text for row in rows)
+        _, rows = check("first", "one")
+        assert list(judged(rows)) == ["kept", "entropy"]
+
+    def test_stop_is_one_error_with_measures_values_limits_and_what_to_do(self, rounds, tmp_path):
+        said, check = rounds
+        said("sound", streets(0).astype(np.uint8), 0.8)
+        said("collapsed", np.zeros((6, 8, 12), np.uint8), 0.01, kept=0.02)
+        with pytest.raises(UserError) as told:
+            check("checked", "collapsed", "sound", on_collapse="stop")
+        message = str(told.value)
+        assert message.startswith(
+            "2.0% of the patches' pixels are kept to teach, after 50.0% in the round before; the "
+            "lowest share is 10.0% (rounds.health.kept)\n"
+        )
+        for measure in LIMITS:
+            assert f"(rounds.health.{measure})" in message
+        for remedy in ("rounds.portions", "learning_rate", "rounds.on_collapse: warn"):
+            assert remedy in message
+        assert "this round is not trained" in message
+        assert not (tmp_path / "checked" / "health.csv").exists()
+        with pytest.raises(UserError, match="this report is not written"):
+            check("checked", "collapsed", "sound", on_collapse="stop", result=True)
+        # nothing to stop for
+        _, rows = check("sound", "sound", "sound", on_collapse="stop")
+        assert set(judged(rows).values()) == {"ok"}
+
+    def test_predictions_of_other_images_are_never_compared(self, rounds):
+        said, check = rounds
+        said("six", streets(0).astype(np.uint8), 0.8)
+        said("five", streets(0).astype(np.uint8)[:5], 0.8)
+        with pytest.raises(ValueError, match=r"six\.h5 and five\.h5 are not of the same images"):
+            check("checked", "six", "five")
+
+
+class TestPlan:
+    ROW = {"experiments": [{"name": "lse"}]}
+
+    def stages(self, tmp_path, number=None, **changes):
+        plan = make_plan(tmp_path, config.merge(self.ROW, changes))
+        return plan, [r for r in plan.rounds if number in (None, r.number)]
+
+    @pytest.mark.parametrize(
+        "rounds",
+        [
+            {"on_collapse": "stop"},
+            {"health": {"kept": 0.3}},
+            {"health": {"histogram": None}},
+            {"health": {"agreement": 0.9, "entropy": 0.5, "classes": None}},
+        ],
+    )
+    def test_limits_and_what_follows_are_in_the_keys_of_the_checks_and_the_report_alone(
+        self, tmp_path, rounds
+    ):
+        before, after = (
+            make_plan(tmp_path, self.ROW),
+            make_plan(tmp_path, {**self.ROW, "rounds": rounds}),
+        )  # noqa: E501
+        changed = all_keys(before) ^ all_keys(after)
+        assert {name for name, _ in changed} == {"check_round", "report"}
+        assert len(changed) == 2 * (3 + 1 + 1)
+
+    def test_a_check_reads_its_round_and_the_one_before(self, tmp_path):
+        _, rounds = self.stages(tmp_path)
+        first, second = rounds[1].stages, rounds[2].stages
+        assert set(first["check_round"].inputs) == {"scores", "thresholds"}
+        inputs = second["check_round"].inputs
+        assert {role: (source.stage, source.file) for role, source in inputs.items()} == {
+            "scores": (second["score_target"], "scores.csv"),
+            "predictions": (second["score_target"], "predictions.h5"),
+            "thresholds": (second["compute_thresholds"], "thresholds.csv"),
+            "previous_scores": (first["score_target"], "scores.csv"),
+            "previous_predictions": (first["score_target"], "predictions.h5"),
+            "previous_thresholds": (first["compute_thresholds"], "thresholds.csv"),
+        }
+
+    def test_the_result_is_scored_and_checked_against_the_network_before_it(self, tmp_path):
+        plan, rounds = self.stages(tmp_path)
+        last = rounds[-1].stages
+        assert last["score_result"].inputs["model"].stage is last["retrain"]
+        inputs = last["check_result"].inputs
+        assert set(inputs) == {
+            "scores", "predictions", "previous_scores", "previous_predictions",
+        }  # fmt: skip
+        assert inputs["scores"].stage is last["score_result"]
+        assert inputs["previous_scores"].stage is last["score_target"]
+        assert all("check_result" not in r.stages for r in rounds[:-1])
+        assert (
+            last["check_result"].title == "lse, seed 0, round 3: checking the result for collapse"
+        )
+        # the next round, once there is one, scores the same network
+        more = make_plan(tmp_path, {**self.ROW, "rounds": {"portions": [0.3, 0.4, 0.5, 0.6]}})
+        assert more.rounds[-1].stages["score_target"].key == last["score_result"].key
+
+    def test_retraining_waits_for_its_check_and_the_report_reads_them_all(self, tmp_path):
+        plan, rounds = self.stages(tmp_path)
+        for r in rounds[1:]:
+            retrain = r.stages["retrain"]
+            assert retrain.after == [r.stages["check_round"], plan.check]
+            assert "check_round" not in {source.stage.name for source in retrain.sources}
+        checks = [stage for r in rounds for stage in r.checks.values()]
+        assert len(checks) == 4
+        assert [source.stage for source in plan.report.inputs["health"]] == checks
+        assert plan.report.settings["checks"] == [
+            ["lse", 0, 1, "check_round"], ["lse", 0, 2, "check_round"],
+            ["lse", 0, 3, "check_round"], ["lse", 0, 3, "check_result"],
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "row", [{"retraining": {"target_weight": 0}}, {"rounds": {"method": "batch_norm"}}]
+    )
+    def test_what_no_patch_teaches_has_no_check(self, tmp_path, row):
+        plan = make_plan(tmp_path, {"experiments": [{"name": "control", **row}]})
+        assert not any(r.checks for r in plan.rounds)
+        assert not {"check_round"} & {name for name, _ in plan.stages}
+        assert plan.report.inputs["health"] == []
+        assert not any("score_result" in r.stages for r in plan.rounds)
+
+    def test_an_experiment_may_have_limits_of_its_own_and_share_its_training(self, tmp_path):
+        rows = [{"name": "lse"}, {"name": "strict", "rounds": {"on_collapse": "stop"}}]
+        plan = make_plan(tmp_path, {"experiments": rows})
+        one, other = ([r for r in plan.rounds if r.experiment == n][1] for n in ("lse", "strict"))
+        assert one.stages["retrain"] is other.stages["retrain"]
+        assert one.stages["check_round"] is not other.stages["check_round"]
+        # one training serves both, and so waits for both
+        assert one.stages["retrain"].after == [
+            one.stages["check_round"], other.stages["check_round"], plan.check,
+        ]  # fmt: skip
+
+
+class TestSettings:
+    def test_every_limit_has_a_default_that_says_why(self):
+        text = DEFAULT_CONFIG.read_text().split("  health:")[1].split("\nselection:")[0]
+        limits = yaml.safe_load("health:" + text)["health"]
+        assert list(limits) == list(LIMITS)
+        lines = text.splitlines()[1:]
+        assert all(len(line.split("#")[1]) > 20 for line in lines if line.strip())
+
+    def test_null_switches_one_limit_off_and_leaves_the_others(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text("rounds: {health: {kept: null}}")
+        for overrides in (None, {"rounds": {"health": {"histogram": "null"}}}):
+            rounds = config.load([DEFAULT_CONFIG, path], overrides).settings.rounds
+            found = json.loads(rounds.health.model_dump_json())
+            assert found["kept"] is None and found["agreement"] is not None
+            assert (found["histogram"] is None) == bool(overrides)
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("health: {kept: 1.5}", "mine.yaml: rounds.health.kept: must be at most 1, not 1.5"),
+            ("health: {keep: 0.5}", "rounds.health.keep: unknown key; did you mean 'kept'?"),
+            ("on_collapse: halt", "rounds.on_collapse: must be one of warn, stop, not 'halt'"),
+        ],
+    )
+    def test_a_mistake_is_named(self, tmp_path, text, expected):
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"rounds: {{{text}}}")
+        with pytest.raises(config.ConfigError) as told:
+            config.load([DEFAULT_CONFIG, path])
+        assert expected in str(told.value)
