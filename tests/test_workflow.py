@@ -1,6 +1,7 @@
 """The workflow for real: Snakemake on a tiny configuration, in a folder of its own."""
 
 import os
+import re
 import subprocess
 import sys
 
