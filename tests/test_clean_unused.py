@@ -11,7 +11,7 @@ import pytest
 
 import clean_unused
 from made_up_results import finish, finish_all, of
-from scalewise.plan import OUTPUTS, folder_of
+from scalewise.plan import OUTPUTS, finished_results, folder_of
 from scalewise.workflow import load_plan
 from test_plan import make_plan
 from workflow_runs import ROOT, TINY
@@ -209,7 +209,9 @@ def test_a_result_kept_by_pinned_code_is_in_use(plan_of, clean):
     source = before.rounds[0].stages["train_source"]
     finish(source)
     pinned = {"code": {"train_source": "pinned"}}
-    now = plan_of(pinned, code=lambda s: "c1", finished=lambda stage, identity: source.key)
+    changed = {"code": lambda s: "c1" if s == "train_source" else "c0"}
+    assert plan_of(**changed).rounds[0].stages["train_source"].key != source.key
+    now = plan_of(pinned, **changed, finished=finished_results)
     assert now.rounds[0].stages["train_source"].key == source.key
     now.record()
     assert "in 0 results" in clean("--remove")
