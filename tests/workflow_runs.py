@@ -37,7 +37,7 @@ def snakemake(folder, *arguments, config=TINY, slots=SLOTS, environment=None, re
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     return done.returncode, done.stdout
 
