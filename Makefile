@@ -8,7 +8,9 @@ CONFIG ?=
 RESULT ?=
 ARGS ?=
 BIN = .venv/bin
-SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(if $(CONFIG),--configfile '$(CONFIG)') $(ARGS)
+# the file's name as one word of the shell, whatever is in it
+CONFIGFILE = $(if $(CONFIG),--configfile '$(subst ','\'',$(CONFIG))')
+SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(CONFIGFILE) $(ARGS)
 
 .PHONY: run test test-all report explain rerun clean-unused check format schema lock clean-environment
 
@@ -17,7 +19,7 @@ run: .venv/ready
 
 # The page of what is finished, when some experiment failed or is still to run.
 report: .venv/ready
-	@$(BIN)/python workflow_scripts/report_finished.py $(if $(CONFIG),--configfile '$(CONFIG)') $(ARGS)
+	@$(BIN)/python workflow_scripts/report_finished.py $(CONFIGFILE) $(ARGS)
 
 # What would run, why, and about how long it takes.
 explain: .venv/ready

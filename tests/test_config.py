@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from scalewise import config
 from scalewise.compatibility import DIFFERENCES
 from scalewise.config import ConfigError, load, merge, read_yaml
+from scalewise.config.sections import ExperimentRow
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = ROOT / "config.yaml"
@@ -446,7 +448,32 @@ def test_a_mistake_is_one_line_that_names_the_key_and_what_to_do(message, text):
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "a/b", ".x", "-x", "", " a", "a\\b", 'a"b', "a\nb", "x" * 81, "ü" * 101, "/"]
+    "name",
+    [
+        "../x",
+        "a/b",
+        ".x",
+        "-x",
+        "",
+        " a",
+        "a\\b",
+        'a"b',
+        "a\nb",
+        "x" * 81,
+        "ü" * 101,
+        "/",
+        ".",
+        "..",
+        "/etc/x",
+        "a/../../x",
+        "a ",
+        "a\t",
+        "a\0",
+        "\x1b[2J",
+        "\u202e",
+        "\u2028",
+        "\ud800",
+    ],
 )
 @pytest.mark.parametrize("place", ["project", "experiments"])
 def test_a_name_that_would_leave_its_folder_is_refused(message, place, name):
@@ -456,6 +483,18 @@ def test_a_name_that_would_leave_its_folder_is_refused(message, place, name):
     said = message(text)
     assert "becomes the name of a folder" in said and "\n" not in said
     assert said.startswith(f"mine.yaml: {place}")
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=6) | st.text("./-~$ a\\\n", min_size=1, max_size=4))
+def test_a_name_that_is_taken_is_one_folder_below_the_results_and_no_other(name):
+    try:
+        taken = ExperimentRow(name=name).name
+    except ValidationError:
+        return
+    place = Path("/results/report") / taken
+    assert Path(os.path.normpath(place)) == place == Path("/results/report", name)
+    assert (place.parent, place.name) == (Path("/results/report"), name)
 
 
 def test_names_of_experiments_that_differ_in_case_alone_are_refused(message):

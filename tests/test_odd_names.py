@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -230,7 +231,7 @@ def printed_root(printed):
 def test_the_page_shows_the_names_and_takes_none_for_its_own_marks(run):
     _, folder, _, content, _ = run
     page = (folder / "results/report" / content["project"] / "index.html").read_text("utf-8")
-    assert "<x-y>" not in page
+    assert "<x-y>" not in page and "default-src 'none'" in page
     for text in (NAME, content["project"], ODD, *CLASSES):
         assert str(escape(text)) in page
 
@@ -263,6 +264,16 @@ def test_the_watch_sees_what_reaches_for_the_network(tmp_path, program):
     )
     assert done.returncode and b"no network here" in done.stderr
     assert program in (tmp_path / "tried").read_text()
+
+
+@pytest.mark.parametrize("target", ["run", "report"])
+def test_make_passes_the_name_of_a_settings_file_on_as_one_word(target):
+    name = f"-{ODD}.yaml"
+    command = ["make", "-n", "-s", "-C", str(ROOT), target, f"CONFIG={name.replace('$', '$$')}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if "--configfile" in line]
+    words = shlex.split(line.lstrip("@"))
+    assert words[words.index("--configfile") + 1] == name
 
 
 def test_a_folder_with_braces_that_the_engine_cannot_work_in_is_refused_in_one_line(tmp_path):
