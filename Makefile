@@ -10,7 +10,7 @@ ARGS ?=
 BIN = .venv/bin
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(if $(CONFIG),--configfile '$(CONFIG)') $(ARGS)
 
-.PHONY: run test report explain rerun clean-unused check format schema lock clean-environment
+.PHONY: run test test-all report explain rerun clean-unused check format schema lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -32,6 +32,10 @@ clean-unused: .venv/ready
 	@$(BIN)/python workflow_scripts/clean_unused.py $(ARGS)
 
 test: .venv/ready
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+# With the tests that take long: kills, faults, and each change with the jobs that it costs.
+test-all: .venv/ready
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(ARGS)
 
 check: .venv/ready

@@ -18,7 +18,7 @@ TINY = Path(__file__).parent / "configs" / "tiny.yaml"
 
 
 def make_plan(
-    tmp_path, changes=None, code="c0", contents="d0", weights="w0", finished=lambda s, i: None,
+    tmp_path, changes=None, code="c0", contents="d0", weights="w0", finished=lambda stage: {},
     code_files=lambda stage: {},
 ):  # fmt: skip
     """A plan of the default with `changes`, with made-up code and data digests."""

@@ -27,6 +27,7 @@ from scalewise.command_line import parser_of
 from scalewise.comparison import read_record
 from scalewise.config import ConfigError
 from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE, folder_of
+from scalewise.stage_lock import holder_of, state_folder
 from scalewise.workflow import DEFAULT_CONFIG, load_plan, state_of_result
 
 KEY = re.compile("[0-9a-f]{16}")
@@ -156,7 +157,9 @@ def what_it_was(result: Unused) -> str:
 
 
 def is_running(result: Unused) -> bool:
-    return state_of_result(result.stage, result.key)[0] == "running"
+    """Whether a living job works on it, by its progress or by its lock."""
+    of = result.stage, result.key
+    return state_of_result(*of)[0] == "running" or holder_of(state_folder(*of)) is not None
 
 
 def remove(result: Unused) -> None:

@@ -210,7 +210,7 @@ class Plan:
         code: Callable[[str], str],
         files: Callable[[configuration.Layout, bool], DataFiles],
         weights: Callable[[str, Path, str | None], str],
-        finished: Callable[[str, str], str | None] = lambda stage, identity: None,
+        finished: Callable[[str], Mapping[str, str]] = lambda stage: {},
         code_files: Callable[[str], Mapping[str, str]] = lambda stage: {},
     ):
         """
@@ -219,7 +219,7 @@ class Plan:
             code: stage name -> digest of its code.
             files: layout, labels wanted -> digests of its content.
             weights: setting, file of weights, its SHA-256 if that is given -> hash of its content.
-            finished: stage name, identity -> key of a finished result, for pinned stages.
+            finished: stage name -> identity -> key of a finished result, for pinned stages.
             code_files: stage name -> path -> digest of all files of its code.
 
         Raises: ConfigError when `code:` names no stage.
@@ -230,7 +230,7 @@ class Plan:
         # (name, key) of the stages that were finished when the DAG was built: see `workflow.begin`
         self.finished_before: set[tuple[str, str]] = set()
         self._code, self._files, self._weights = code, files, weights
-        self._finished, self._code_files = finished, code_files
+        self._finished, self._code_files = cache(finished), code_files
         self._config_of = cache(partial(configuration.resolved, project))
         self._pinned = project.settings.code
         # each rule of selecting, with the smallest portion, whose that is, and what it selects from
@@ -278,7 +278,7 @@ class Plan:
         identity, code = digest(determined), self._code(name)
         key = own_key = digest({**determined, "code": code})
         if self._pinned.get(name) == "pinned":
-            key = self._finished(name, identity) or key
+            key = self._finished(name).get(identity, key)
         stage = self.stages.get((name, key))
         if stage is None:
             stage = Stage(
@@ -740,14 +740,13 @@ def _write_if_new(path: Path, content: dict) -> None:
     write_text(path, text)
 
 
-def finished_results(stage: str, identity: str) -> str | None:
-    """Key of the newest finished result of a stage with this identity (all but the code)."""
+def finished_results(stage: str) -> dict[str, str]:
+    """Identity (all but the code) -> key of the newest finished result, of one kind of stage."""
     found = []
     for path in Path(folder_of(stage)).glob(f"*/{SETTINGS_FILE}"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if content.get("identity") == identity:
-            found.append((content.get("finished", ""), path.parent.name))
-    return max(found)[1] if found else None
+        found.append((content.get("finished", ""), path.parent.name, content.get("identity")))
+    return {identity: key for _, key, identity in sorted(found, key=lambda f: f[:2])}

@@ -69,8 +69,8 @@ class Progress:
 
     @property
     def work(self) -> dict:
-        """The units that this run of the job has done, not those of a run before it."""
-        return {"units": self._step - self._first, "unit": self._unit}
+        """The units that are done, those of earlier runs of the job included."""
+        return {"units": self._step, "unit": self._unit}
 
     def _rate(self) -> float:
         seconds = time.monotonic() - self._begun
