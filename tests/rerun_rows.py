@@ -1,7 +1,7 @@
 """What runs again after which change: the rows that docs/reruns.md shows and the tests prove.
 
 Every row says how many jobs of each rule a change costs, written down by hand and not computed by
-the plan. After a change of rows, `make reruns` writes the page anew.
+the plan. After a change of rows, `make rerun-table` writes the page anew.
 """
 
 import ast
