@@ -12,7 +12,7 @@ BIN = .venv/bin
 CONFIGFILE = $(if $(CONFIG),--configfile '$(subst ','\'',$(CONFIG))')
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(CONFIGFILE) $(ARGS)
 
-.PHONY: run test test-all report explain rerun clean-unused check format schema lock clean-environment
+.PHONY: run test test-all report explain rerun clean-unused check format schema rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -53,6 +53,10 @@ format: .venv/ready
 
 schema: .venv/ready
 	$(BIN)/python workflow_scripts/make_schema.py
+
+# docs/reruns.md, from the rows in tests/rerun_rows.py
+rerun-table: .venv/ready
+	@$(BIN)/python tests/rerun_page.py
 
 .venv/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Scalewise needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'

@@ -26,7 +26,8 @@ INTRODUCTION = (
     "are found. The tables say what depends on what, in jobs of two small projects.",
     "Every row is proved by `tests/test_reruns.py`, in the plan and with the engine; for every "
     "change of data, and for settings drawn at random, the files are also those of a run from "
-    "nothing. The rows stand in `tests/rerun_rows.py`, from which `make reruns` writes this page.",
+    "nothing. The rows stand in `tests/rerun_rows.py`, from which `make rerun-table` writes this "
+    "page.",
     "A number is how many jobs of a rule run, a blank is none. Short for rules: "
     + ", ".join(f"{short} is `{rule}`" for rule, short in SHORT.items())
     + ".",

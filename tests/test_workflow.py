@@ -214,15 +214,22 @@ def test_stop_ends_the_run_before_the_round_is_trained_and_warn_goes_on(run, tmp
     assert status == 0 and jobs(printed) == {}
 
 
-def test_the_results_without_the_engines_memory_are_as_good(run, tmp_path):
+@pytest.mark.parametrize("metadata", [True, False], ids=["with .snakemake", "without"])
+def test_results_copied_into_a_fresh_clone_are_as_good_with_the_engines_memory_and_without(
+    run, tmp_path, metadata
+):
     folder, _ = run
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    subprocess.run(["cp", "-r", str(folder / "results"), str(copy)], check=True)
-    for path in copy.rglob("*"):
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for name in ("Snakefile", "config.yaml", "rules", "profiles", "workflow_scripts"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(clone)], check=True)
+    subprocess.run(["cp", "-r", str(folder / "results"), str(clone)], check=True)
+    if metadata:
+        subprocess.run(["cp", "-r", str(folder / ".snakemake"), str(clone)], check=True)
+    for path in clone.rglob("*"):
         if not path.is_symlink():
             os.utime(path)
-    status, printed = snakemake(copy, "-n")
+    status, printed = snakemake(clone, "-n", repository=clone)
     assert status == 0
     assert "Nothing to be done" in printed
 
