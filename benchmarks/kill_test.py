@@ -1,6 +1,6 @@
 """kill_test: kill a run of the embedded default at drawn moments and compare its results.
 
-    python benchmarks/kill_test.py --kills 10            the default, about 8 minutes and 20 s a kill
+    python benchmarks/kill_test.py --kills 10     the default: minutes, and 20 s a kill
     python benchmarks/kill_test.py --kills 10 --tiny     the tests' tiny configuration, minutes
 
 Runs the workflow once as it is, and once killed N times (the workflow, a job, or all of both; with
