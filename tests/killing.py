@@ -24,10 +24,12 @@ HOW = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True)
 class Moment:
-    """When a stage has run for this share of its time, who is sent which signal."""
+    """When a stage has run for this share of its time, after its first saved state where that is
+    said, who is sent which signal."""
 
     stage: str
     share: float
+    saved: bool
     who: str
     how: signal.Signals
 
@@ -53,7 +55,8 @@ def draw_moments(seed: int, count: int) -> list[Moment]:
         for stage, way in zip(
             draws.permutation(STAGES), draws.permutation(len(ways)), strict=False
         ):
-            found.append(Moment(str(stage), float(draws.random()), *ways[way]))
+            saved = bool(draws.random() < 0.75)
+            found.append(Moment(str(stage), float(draws.random()), saved, *ways[way]))
     return sorted(found[:count], key=lambda moment: STAGES.index(moment.stage))
 
 
@@ -95,10 +98,12 @@ def run_until(folder, moment: Moment, seconds: float, config) -> bool:
         run = subprocess.Popen(words, cwd=folder, stdout=printed, stderr=printed, process_group=0)
         while run.poll() is None:
             pid = _running(Path(folder), moment.stage)
-            if pid is None:
-                time.sleep(0.01)
+            states = Path(folder, "results", "state").glob(f"{moment.stage}-*/state.safetensors")
+            if pid is None or (moment.saved and not any(states)):
+                time.sleep(0.005)
                 continue
-            time.sleep(moment.share * seconds)
+            # of a job that already went on for a while; later ones would rarely meet it
+            time.sleep(moment.share * seconds / (4 if moment.saved else 2))
             if moment.who == "both":
                 os.killpg(run.pid, moment.how)
             elif moment.who == "workflow":
