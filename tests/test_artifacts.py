@@ -222,7 +222,7 @@ def test_predictions_of_another_format_or_count_are_refused(tmp_path):
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file.attrs["format"] = "scalewise predictions 0"
     with (
-        pytest.raises(ValueError, match=r"p\.h5: not a file of format 'scalewise predictions 1'"),
+        pytest.raises(UserError, match=r"p\.h5: not a file of format 'scalewise predictions 1'"),
         predictions_h5.reading(tmp_path / "p.h5"),
     ):
         pass

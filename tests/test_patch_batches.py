@@ -8,6 +8,7 @@ from PIL import Image
 from scalewise.artifacts import images_csv, labels_csv, patches_h5
 from scalewise.artifacts.hashing import content_hash
 from scalewise.data.dataset import DataSet
+from scalewise.errors import UserError
 from scalewise.training.patch_batches import PatchBatches
 from scalewise.training.source_batches import SourceBatches
 
@@ -190,7 +191,7 @@ class TestPatchBatches:
 
         with h5py.File(tmp_path / "x.h5", "w"):
             pass
-        with pytest.raises(ValueError, match=r"x\.h5"):
+        with pytest.raises(UserError, match=r"x\.h5"):
             PatchBatches(tmp_path / "x.h5", np.ones(3), 0, 1, PLAIN)
 
 

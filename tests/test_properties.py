@@ -233,7 +233,9 @@ def test_normalised_entropy_and_its_means_equal_plain_loops_with_one_pixel_and_n
         constant_entropy=constant_entropy,
     )
     same(found, expected)
-    pixels, _, mean = class_statistics(torch.from_numpy(prediction), found, found, classes)
+    pixels, _, mean, _ = class_statistics(
+        torch.from_numpy(prediction), found, found, torch.from_numpy(entropy), classes
+    )
     same(pixels, counts)
     np.testing.assert_allclose(mean, means, rtol=1e-12)
 
