@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +81,14 @@ def _running(folder: Path, stage: str) -> int | None:
     return None
 
 
+def _later(folder: Path, stage: str) -> int | None:
+    """Process id of a job of a stage that comes after this one; evaluations come all along."""
+    for other in STAGES[STAGES.index(stage) + 1 : -1]:
+        if pid := _running(folder, other):
+            return pid
+    return None
+
+
 def _alive(pid: int) -> bool:
     try:
         # a process that ended and was not waited for is no process that works
@@ -97,7 +105,10 @@ def run_until(folder, moment: Moment, seconds: float, config) -> bool:
     with open(Path(folder, "printed.txt"), "ab") as printed:
         run = subprocess.Popen(words, cwd=folder, stdout=printed, stderr=printed, process_group=0)
         while run.poll() is None:
-            pid = _running(Path(folder), moment.stage)
+            pid, later = _running(Path(folder), moment.stage), _later(Path(folder), moment.stage)
+            if pid is None and later:
+                pid = later  # the stage went by too fast: what comes after it is killed instead
+                moment = replace(moment, saved=False)
             states = Path(folder, "results", "state").glob(f"{moment.stage}-*/state.safetensors")
             if pid is None or (moment.saved and not any(states)):
                 time.sleep(0.005)
