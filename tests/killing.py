@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -166,12 +167,17 @@ def kill_through(folder, moments: list[Moment], seconds: dict[str, float], confi
         wait_for_orphans(folder, outcome)
         outcomes.append(outcome)
         for earlier in outcomes[-2:-1]:
-            earlier.going_on = _goings_on(folder)[len(before) :]
+            earlier.going_on = _new(before, _goings_on(folder))
     before = _goings_on(folder)
     finish(folder, config, outcomes[-1] if outcomes else None)
     if outcomes:
-        outcomes[-1].going_on = _goings_on(folder)[len(before) :]
+        outcomes[-1].going_on = _new(before, _goings_on(folder))
     return outcomes
+
+
+def _new(before: list[str], after: list[str]) -> list[str]:
+    """What was said since: the lists are sorted by file, not by time."""
+    return list((Counter(after) - Counter(before)).elements())
 
 
 def _goings_on(folder) -> list[str]:
