@@ -80,6 +80,12 @@ def forbidden_import(node: ast.AST) -> list[str]:
     return []
 
 
+def becomes_python(call: ast.Call) -> bool:
+    """Words for this Python in this process' place: as with subprocess, no shell reads them."""
+    first = dotted(call.args[0]) if call.args else ""
+    return dotted(call.func) == "os.execv" and first == "sys.executable"
+
+
 def forbidden_call(node: ast.Call, loaders: set[str]) -> str:
     name = dotted(node.func)
     given = {k.arg: k.value for k in node.keywords}
@@ -104,7 +110,15 @@ def forbidden(code: str) -> list[str]:
     tree = ast.parse(code)
     loaders = safe_loaders(tree)
     found = []
+    harmless = {
+        part
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and becomes_python(node)
+        for part in (node, node.func)
+    }
     for node in ast.walk(tree):
+        if node in harmless:
+            continue
         found += [f"{node.lineno}: import {name}" for name in forbidden_import(node)]
         if isinstance(node, ast.Call):
             what = forbidden_call(node, loaders)
@@ -161,6 +175,9 @@ UNSAFE = [
     "run = os.system",
     "from os import system",
     "os.popen(x)",
+    "os.execv(x, [x])",
+    "os.execv(executable, sys.executable)",
+    "run = os.execv",
     "subprocess.run(x, shell=True)",
     "subprocess.Popen(x, shell=flag)",
     "subprocess.getoutput(x)",
@@ -189,6 +206,7 @@ SAFE = [
     "re.compile(x)",
     "subprocess.run([x])",
     "subprocess.run(x, shell=False)",
+    "os.execv(sys.executable, [sys.executable, x])",
     "np.load(x)",
     "np.load(x, allow_pickle=False)",
     "torch.load(x, map_location='cpu', weights_only=True)",
