@@ -8,8 +8,9 @@ CONFIG ?=
 RESULT ?=
 ARGS ?=
 BIN = .venv/bin
-# the file's name as one word of the shell, whatever is in it
-CONFIGFILE = $(if $(CONFIG),--configfile '$(subst ','\'',$(CONFIG))')
+# a name as one word of the shell, whatever is in it
+word = '$(subst ','\'',$(1))'
+CONFIGFILE = $(if $(CONFIG),--configfile $(call word,$(CONFIG)))
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(CONFIGFILE) $(ARGS)
 
 .PHONY: run test test-all report explain rerun clean-unused check format schema rerun-table lock clean-environment
@@ -23,11 +24,11 @@ report: .venv/ready
 
 # What would run, why, and about how long it takes.
 explain: .venv/ready
-	@$(BIN)/python workflow_scripts/explain.py $(if $(CONFIG),--configfile '$(CONFIG)') $(ARGS)
+	@$(BIN)/python workflow_scripts/explain.py $(CONFIGFILE) $(ARGS)
 
 # The configuration that made a result: make rerun RESULT=results/retrain/<key>   (ARGS=--run makes it again)
 rerun: .venv/ready
-	@$(BIN)/python workflow_scripts/rerun.py '$(RESULT)' $(ARGS)
+	@$(BIN)/python workflow_scripts/rerun.py $(call word,$(RESULT)) $(ARGS)
 
 # Results that nothing refers to any more: a list; ARGS=--remove removes them.
 clean-unused: .venv/ready

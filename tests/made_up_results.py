@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 from scalewise.job import Job
+from scalewise.workflow import load_plan
+from workflow_runs import TINY
 
 
 def finish(stage, seconds=10.0, units=None):
@@ -27,6 +29,15 @@ def finish_all(plan, **how):
     """Finish every stage of a plan."""
     for stage in plan.stages.values():
         finish(stage, **how)
+
+
+def finished_tiny(folder, monkeypatch):
+    """The tiny plan, finished, in a new folder that becomes the current one."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    plan = load_plan([TINY])
+    finish_all(plan)
+    return plan
 
 
 def of(plan, name, experiment="lse", number=1, seed=0):

@@ -24,10 +24,10 @@ SHORT = {
 INTRODUCTION = (
     "A change runs what depends on it and nothing else. Undone, it runs nothing: the old results "
     "are found. The tables say what depends on what, in jobs of two small projects.",
-    "Every row is proved by `tests/test_reruns.py`, in the plan and with the engine; for every "
-    "change of data, and for settings drawn at random, the files are also those of a run from "
-    "nothing. The rows stand in `tests/rerun_rows.py`, from which `make rerun-table` writes this "
-    "page.",
+    "Every row is proved by `tests/test_reruns.py`: in the plan, key by key, and with the engine, "
+    "by one key of each row that starts from the configuration as it is; for every change of data, "
+    "and for settings drawn at random, the files are also those of a run from nothing. The rows "
+    "stand in `tests/rerun_rows.py`, from which `make rerun-table` writes this page.",
     "A number is how many jobs of a rule run, a blank is none. Short for rules: "
     + ", ".join(f"{short} is `{rule}`" for rule, short in SHORT.items())
     + ".",
@@ -54,7 +54,7 @@ SECTIONS = (
         "change",
         rerun_rows.DATA,
         "Three folders of images, `lse` alone, one round. A file that is replaced has other "
-        "content under the same name, size and time of change.",
+        "content under the same name, size and time of modification.",
     ),
     (
         "Code",

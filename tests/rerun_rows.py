@@ -489,35 +489,24 @@ def copied(root: Path) -> Path:
     return shutil.copytree(root, root.with_name(f"{root.name} copied"), copy_function=shutil.copy)
 
 
+def labelled_set(which: str, number: int, after: Counter, note: str = "") -> list[Row]:
+    """What can happen to a file of a set with labels; `after`: what follows from its tables."""
+    image, label = (f"{which}/{kind}/{number}.bmp" for kind in ("images", "labels"))
+    both, one = SCANS + CHECK + after, rules("scan_labels") + CHECK + after
+    return [
+        Row(f"a {which} image is replaced", both, do=replaced(image)),
+        Row(f"a {which} image is added, with its label", both, do=added(which, True)),
+        Row(f"a {which} image is deleted, with its label", both, do=deleted(image, label)),
+        Row(f"a {which} label is replaced{note}", one, do=replaced(label)),
+        Row(f"a {which} label is deleted (`on_problem: skip`)", one, do=deleted(label)),
+    ]
+
+
 DATA = [
     Row("every file is touched", NOTHING, do=touched),
     Row("the data root is moved, and `data.root` says so", NOTHING, do=moved),
     Row("the data root is copied, and `data.root` names the copy", NOTHING, do=copied),
-    Row(
-        "a source image is replaced",
-        SCANS + CHECK + ALL_TRAINED,
-        do=replaced("source/images/3.bmp"),
-    ),
-    Row(
-        "a source image is added, with its label",
-        SCANS + CHECK + ALL_TRAINED,
-        do=added("source", True),
-    ),
-    Row(
-        "a source image is deleted, with its label",
-        SCANS + CHECK + ALL_TRAINED,
-        do=deleted("source/images/3.bmp", "source/labels/3.bmp"),
-    ),
-    Row(
-        "a source label is replaced",
-        rules("scan_labels") + CHECK + ALL_TRAINED,
-        do=replaced("source/labels/3.bmp"),
-    ),
-    Row(
-        "a source label is deleted (`on_problem: skip`)",
-        rules("scan_labels") + CHECK + ALL_TRAINED,
-        do=deleted("source/labels/3.bmp"),
-    ),
+    *labelled_set("source", 3, ALL_TRAINED),
     Row(
         "a target image is replaced",
         rules("scan_images") + CHECK + ADAPTED,
@@ -541,31 +530,7 @@ DATA = [
         NOTHING,
         do=deleted("target/labels/3.bmp", "target/labels/4.bmp"),
     ),
-    Row(
-        "a validation image is replaced",
-        SCANS + CHECK + EVALUATED,
-        do=replaced("validation/images/2.bmp"),
-    ),
-    Row(
-        "a validation image is added, with its label",
-        SCANS + CHECK + EVALUATED,
-        do=added("validation", True),
-    ),
-    Row(
-        "a validation image is deleted, with its label",
-        SCANS + CHECK + EVALUATED,
-        do=deleted("validation/images/2.bmp", "validation/labels/2.bmp"),
-    ),
-    Row(
-        "a validation label is replaced: nothing is trained",
-        rules("scan_labels") + CHECK + EVALUATED,
-        do=replaced("validation/labels/2.bmp"),
-    ),
-    Row(
-        "a validation label is deleted (`on_problem: skip`)",
-        rules("scan_labels") + CHECK + EVALUATED,
-        do=deleted("validation/labels/2.bmp"),
-    ),
+    *labelled_set("validation", 2, EVALUATED, ": nothing is trained"),
 ]
 
 # --- code -----------------------------------------------------------------------------------------

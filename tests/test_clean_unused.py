@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from scalewise.plan import OUTPUTS, finished_results, folder_of
 from scalewise.stage_lock import StageLock, state_folder
 from scalewise.workflow import load_plan
 from test_plan import make_plan
-from workflow_runs import ROOT, TINY
+from workflow_runs import ROOT, TINY, program
 
 SMALL = {"experiments": [{"name": "lse"}], "rounds": {"portions": [0.3]}}
 STRANGE = "0123456789abcdef"
@@ -258,10 +257,7 @@ def test_the_configs_as_they_are_now_count_and_one_that_cannot_be_read_is_named(
     for stage in stages:
         finish(stage)
     environment = {k: v for k, v in os.environ.items() if k != "SCALEWISE_DATA"}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "workflow_scripts" / "clean_unused.py"), "--remove"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
+    done = program("clean_unused", tmp_path, "--remove", env=environment)
     assert done.returncode == 0, done.stderr
     assert "configs/camvid_day_to_dusk.yaml cannot be read now" in done.stdout
     assert "no such folder)" in done.stdout

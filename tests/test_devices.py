@@ -150,10 +150,13 @@ class TestSharedFolder:
             devices.hold(1, wait=0).__enter__()
         assert all(word in str(told.value) for word in (*words, devices.LOCKS_VARIABLE))
 
-    def test_it_is_one_for_all_users_whatever_their_temporary_folder(self, monkeypatch):
-        monkeypatch.undo()
-        monkeypatch.setenv("TMPDIR", "/elsewhere")
-        assert str(devices.SHARED_FOLDER) == "/tmp/scalewise-devices"
+    def test_it_is_one_for_all_users_whatever_their_temporary_folder(self, tmp_path):
+        asked = "from scalewise import devices; print(devices.SHARED_FOLDER)"
+        place = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(SCRIPTS)}
+        done = subprocess.run(
+            [sys.executable, "-c", asked], env={**os.environ, **place}, capture_output=True
+        )
+        assert done.stdout.strip() == b"/tmp/scalewise-devices"
 
     def test_everybody_may_lock_in_it_and_nobody_may_remove_anothers_files(self):
         before = os.umask(0o077)

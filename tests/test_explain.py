@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,11 +9,11 @@ import pytest
 import yaml
 
 import explain
-from made_up_results import finish, finish_all, of
+from made_up_results import finish, finish_all, finished_tiny, of
 from scalewise.plan import finished_results
 from scalewise.workflow import load_plan
 from test_plan import make_plan
-from workflow_runs import ROOT, TINY, edited, planned, snakemake
+from workflow_runs import TINY, edited, planned, program, snakemake
 
 ROWS = [
     {"name": "lse", "role": "method"},
@@ -79,10 +77,7 @@ def test_a_changed_setting_is_told_and_what_follows_from_it_is_made_anew(plan_of
 
 def test_it_names_the_very_jobs_that_snakemake_would_start(tmp_path, monkeypatch):
     folder = tmp_path / "run"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    plan = load_plan([TINY])
-    finish_all(plan)
+    plan = finished_tiny(folder, monkeypatch)
     # what nothing else needs any more may be missing: it is not made for its own sake
     Path(of(plan, "score_target").folder, "scores.csv").unlink()
     for changes in ({}, {"seeds": [0, 4], "threshold": {"estimator": "pooled"}}):
@@ -236,17 +231,19 @@ def test_the_answer_ends_with_the_number_of_jobs_and_the_time_of_all(plan_of):
 
 
 def test_the_command_takes_the_settings_as_snakemake_does_and_runs_nothing(tmp_path):
-    command = [sys.executable, str(ROOT / "workflow_scripts" / "explain.py")]
     options = ["--configfile", str(TINY), "--config", "seeds=[0, 1]"]
-    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
+    done = program("explain", tmp_path, *options)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^tiny: 0 of \d+ stages are finished", done.stdout)
     assert re.search(r"^retrain +x 8 +unknown   lse, source_zoom; seeds 0-1; .*", done.stdout, re.M)
     assert not (tmp_path / "results").exists()
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(yaml.safe_dump({"retraining": {"epoch": 3}}))
-    for given in (["--configfile", str(wrong)], ["--config", "seeds"]):
-        done = subprocess.run([*command, *given], cwd=tmp_path, capture_output=True, text=True)
+    for given, said in (
+        (["--configfile", str(wrong)], "did you mean 'epochs'"),
+        (["--config", "seeds"], "expected key=value"),
+    ):
+        done = program("explain", tmp_path, *given)
         assert done.returncode == 1
-        assert "did you mean 'epochs'" in done.stderr or "expected key=value" in done.stderr
+        assert said in done.stderr
         assert "Traceback" not in done.stderr

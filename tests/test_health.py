@@ -319,10 +319,8 @@ class TestPlan:
     def test_limits_and_what_follows_are_in_the_keys_of_the_checks_and_the_report_alone(
         self, tmp_path, rounds
     ):
-        before, after = (
-            make_plan(tmp_path, self.ROW),
-            make_plan(tmp_path, {**self.ROW, "rounds": rounds}),
-        )  # noqa: E501
+        before = make_plan(tmp_path, self.ROW)
+        after = make_plan(tmp_path, {**self.ROW, "rounds": rounds})
         changed = all_keys(before) ^ all_keys(after)
         assert {name for name, _ in changed} == {"check_round", "report"}
         assert len(changed) == 2 * (3 + 1 + 1)

@@ -48,12 +48,12 @@ def watch(event, arguments):
         reached = event in ("socket.getaddrinfo", "socket.gethostbyname", "urllib.Request")
     if reached:
         with open(os.environ["WATCH_FILE"], "a") as file:
-            file.write(f"{event} {arguments} {sys.orig_argv}\\\\n")
+            file.write(f"{event} {arguments} {sys.orig_argv}\\n")
         raise OSError("no network here")
 sys.addaudithook(watch)
 with open(os.environ["WATCH_FILE"] + ".seen", "a") as file:
-    file.write(f"{sys.orig_argv}\\\\n")
-""".replace("\\\\", "\\")
+    file.write(f"{sys.orig_argv}\\n")
+"""
 
 
 def write_set(root, names, seed, labels=True):
@@ -199,7 +199,9 @@ def test_every_image_is_in_the_tables_under_its_own_name(run):
                     tables.append({row[column] for row in csv.DictReader(opened)})
         assert set(IMAGES) in tables
         assert all(table <= set(IMAGES) for table in tables)
-    assert len(finished(folder)) == 3 + 2 + 1 + 1 + 3 + 5 + 1 + 1
+    assert (
+        len(finished(folder)) == 3 + 2 + 1 + 1 + 3 + 5 + 1 + 1 + 3
+    )  # two checks of lse, and its result scored
 
 
 @pytest.mark.slow
@@ -266,7 +268,7 @@ def test_the_watch_sees_what_reaches_for_the_network(tmp_path, program):
     assert program in (tmp_path / "tried").read_text()
 
 
-@pytest.mark.parametrize("target", ["run", "report"])
+@pytest.mark.parametrize("target", ["run", "report", "explain"])
 def test_make_passes_the_name_of_a_settings_file_on_as_one_word(target):
     name = f"-{ODD}.yaml"
     command = ["make", "-n", "-s", "-C", str(ROOT), target, f"CONFIG={name.replace('$', '$$')}"]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as every_array
 from PIL import Image
 
+from rerun_rows import nested
 from scalewise.compatibility import DIFFERENCES, released
 from scalewise.config import merge
 from scalewise.config.loading import resolve
@@ -418,17 +419,6 @@ def test_the_sections_that_are_replaced_whole_are_the_ones_known_here():
 SWITCHES = [
     d.setting for d in DIFFERENCES if d.network is None and not d.setting.startswith("network")
 ]
-
-
-def nested(values: dict) -> dict:
-    result: dict = {}
-    for dotted, value in values.items():
-        *sections, name = dotted.split(".")
-        inner = result
-        for section in sections:
-            inner = inner.setdefault(section, {})
-        inner[name] = value
-    return result
 
 
 def at(content, dotted):

@@ -3,22 +3,19 @@
 import copy
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 import rerun
-from made_up_results import finish, finish_all, of
+from made_up_results import finish, finish_all, finished_tiny, of
 from scalewise import config
 from scalewise.workflow import DEFAULT_CONFIG, load_plan
 from street_sets import write_cityscapes
 from test_plan import make_plan
-from workflow_runs import ROOT, TINY, edited, snakemake
+from workflow_runs import ROOT, TINY, edited, program, snakemake
 
-SCRIPT = str(ROOT / "workflow_scripts" / "rerun.py")
 READY = sorted((ROOT / "configs").glob("*.yaml"))
 FREE = {
     "compatibility": "authors_code",
@@ -106,22 +103,10 @@ def test_relative_folders_start_from_where_they_did(tmp_path, monkeypatch):
     assert root({}) is None
 
 
-def call(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)],
-        cwd=folder, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-
-
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """The finished plan of the tiny configuration in a folder of its own."""
-    folder = tmp_path / "made"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    plan = load_plan([TINY])
-    finish_all(plan)
-    return plan
+    return finished_tiny(tmp_path / "made", monkeypatch)
 
 
 def edit(stage, change):
@@ -138,7 +123,7 @@ def test_it_prints_the_configuration_and_says_the_command(tiny, tmp_path):
     record = edit(stage, lambda r: r.update(threads=3))
     empty = tmp_path / "empty"
     empty.mkdir()
-    done = call(empty, record)
+    done = program("rerun", empty, record)
     assert done.returncode == 0, done.stderr
     content = yaml.safe_load(done.stdout)
     assert (content["project"], content["seeds"]) == ("tiny", [0])
@@ -151,7 +136,7 @@ def test_it_prints_the_configuration_and_says_the_command(tiny, tmp_path):
     assert words[words.index("--") + 1 :] == stage.outputs
     assert "warning" not in done.stderr and "already" not in done.stderr
     # given the folder instead, where it is made already
-    done = call(Path.cwd(), stage.folder, "--output", "again.yaml")
+    done = program("rerun", Path.cwd(), stage.folder, "--output", "again.yaml")
     assert done.stdout == "" and f"{stage.folder} is here already" in done.stderr
     assert "--configfile again.yaml" in done.stderr
     assert yaml.safe_load(Path("again.yaml").read_text()) == content
@@ -164,7 +149,7 @@ def test_other_code_is_told_with_its_files_and_so_is_that_of_what_the_result_rea
 
     stage = of(tiny, "retrain", number=1)
     path = edit(stage, older)
-    done = call(Path.cwd(), path)
+    done = program("rerun", Path.cwd(), path)
     assert f"warning: this now makes {stage.folder}, not {'0' * 16}" in done.stderr
     assert "    retrain: code: scalewise/training/losses.py\n" in done.stderr
     # an evaluation of that model, which is there, and one of a model that is not
@@ -178,7 +163,7 @@ def test_other_code_is_told_with_its_files_and_so_is_that_of_what_the_result_rea
             record["key"] = "2" * 16
             record["inputs"]["model"]["key"] = key
 
-        done = call(Path.cwd(), edit(of(tiny, "evaluate", number=1), other_model))
+        done = program("rerun", Path.cwd(), edit(of(tiny, "evaluate", number=1), other_model))
         assert "warning: this now makes results/evaluate/" in done.stderr
         assert wanted in done.stderr
 
@@ -193,14 +178,14 @@ def test_data_that_changed_or_are_gone_are_told(tmp_path, monkeypatch):
     finish_all(plan)
     monkeypatch.delenv("SCALEWISE_DATA")
     result = Path(plan.rounds[0].stages["train_source"].folder, "settings.json")
-    assert "warning" not in call(tmp_path, result).stderr
+    assert "warning" not in program("rerun", tmp_path, result).stderr
     image = next((tmp_path / "data").rglob("*_leftImg8bit.png"))
     image.write_bytes(image.read_bytes() + b"x")
-    done = call(tmp_path, result)
+    done = program("rerun", tmp_path, result)
     assert done.returncode == 0
     assert "    scan_images: data: other files: images\n" in done.stderr
     (tmp_path / "data").rename(tmp_path / "elsewhere")
-    done = call(tmp_path, result)
+    done = program("rerun", tmp_path, result)
     assert done.returncode == 1
     assert yaml.safe_load(done.stdout)["data"]["root"] == str(tmp_path / "data")
     assert f"{tmp_path}/data/city: no such folder" in done.stderr
@@ -217,11 +202,11 @@ def test_what_is_no_result_or_says_no_configuration_is_one_message(tiny, tmp_pat
         (other, "no settings.json of a result"),
         (tmp_path / "nothing.json", "no settings.json of a result"),
     ):
-        done = call(tmp_path, path)
+        done = program("rerun", tmp_path, path)
         assert done.returncode == 1 and done.stdout == ""
         assert f"{path}: {wanted}" in done.stderr
         assert "Traceback" not in done.stderr
-    done = call(tmp_path, of(tiny, "retrain", number=2).folder + "/settings.json")
+    done = program("rerun", tmp_path, of(tiny, "retrain", number=2).folder + "/settings.json")
     assert done.returncode == 1  # that path starts from another folder
 
 
@@ -251,7 +236,7 @@ def test_a_retraining_and_its_evaluation_are_made_again_to_the_byte_in_an_empty_
     ]
     (evaluate,) = evaluations
     for record, name in ((retrain, "model.safetensors"), (evaluate, "iou.csv")):
-        done = call(again, record, "--run")
+        done = program("rerun", again, record, "--run")
         assert done.returncode == 0, done.stderr
         result = record.parent.relative_to(made)
         assert (again / result / name).read_bytes() == (made / result / name).read_bytes()

@@ -3,13 +3,12 @@
 import os
 import re
 import subprocess
-import sys
 
 import pandas as pd
 import pytest
 import yaml
 
-from workflow_runs import ROOT, TINY, edited, finished, jobs, planned, snakemake
+from workflow_runs import ROOT, TINY, edited, finished, jobs, planned, program, snakemake
 
 
 @pytest.fixture(scope="module")
@@ -194,12 +193,7 @@ def test_stop_ends_the_run_before_the_round_is_trained_and_warn_goes_on(run, tmp
     assert "So this round is not trained (rounds.on_collapse: stop)" in printed
     assert jobs(printed) == {}
     assert finished(folder) == before  # nothing was lost, and nothing was trained
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "workflow_scripts/report_finished.py"), "--configfile", stop],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    done = program("report_finished", folder, "--configfile", stop)
     assert done.returncode == 0, done.stderr
     assert "1 of 2 evaluations are finished" in done.stdout
     page = (folder / "results/report/tiny/index.html").read_text()
@@ -304,12 +298,7 @@ def test_a_missing_data_folder_is_named_with_where_it_was_looked_for(tmp_path):
 def test_a_report_of_what_is_finished_says_what_is_missing(run, tmp_path):
     folder, _ = run
     config = edited(tmp_path, {"seeds": [0, 7]})
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "workflow_scripts/report_finished.py"), "--configfile", config],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    done = program("report_finished", folder, "--configfile", config)
     assert done.returncode == 0, done.stderr
     assert "6 of 12 evaluations are finished" in done.stdout
     page = (folder / "results/report/tiny/index.html").read_text()

@@ -42,6 +42,12 @@ def snakemake(folder, *arguments, config=TINY, slots=SLOTS, environment=None, re
     return done.returncode, done.stdout
 
 
+def program(name, folder, *arguments, **how):
+    """Run a program of workflow_scripts/ in `folder`; what it printed is kept."""
+    words = [sys.executable, str(ROOT / "workflow_scripts" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, **how)
+
+
 def finished(folder):
     """(stage, key) of every finished result."""
     return {

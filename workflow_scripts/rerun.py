@@ -7,8 +7,9 @@
 The configuration goes to standard output, or to the file of --output: the whole of it, resolved,
 with one experiment and one seed where the result belongs to one. On standard error stands the
 command that makes this result, what it reads included, and, where it would not be the same result,
-why: other code (which files), other data, another setting. The command works in any folder: what is
-not there yet is made. Where the data have moved, correct `data.root` in the configuration.
+why: other code (which files), other data, another setting. Asked for in an empty folder the command
+makes all that is needed, there. Where the data have moved, correct `data.root` in the
+configuration.
 """
 
 import os
@@ -127,7 +128,8 @@ def command_for(record: Mapping, config: str, files: list[str], cores: int | Non
 def made_with(record: Mapping) -> str:
     """What else has a say in the last bits, and what of it is another here."""
     count = record["threads"]
-    text = f"made with {count} thread{'s' * (count != 1)} on {record['device']}"
+    device = record["device"]  # "none" of a stage without the network
+    text = f"made with {count} thread{'s' * (count != 1)}" + f" on {device}" * (device != "none")
     then = record["versions"]["torch"]
     now = metadata.version("torch")
     return text + ("" if then == now else f" and torch {then}; here it is torch {now}")

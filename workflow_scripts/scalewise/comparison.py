@@ -78,10 +78,14 @@ def _changed(kind: str, before: Mapping, after: Mapping) -> list[Difference]:
     ]
 
 
+def _plain(stage: Stage) -> dict:
+    """The stage as a record would have it."""
+    return json.loads(json.dumps({**stage.description(), "config": None}))
+
+
 def differences(stage: Stage, record: Mapping) -> list[Difference]:
     """In what the stage differs from a result; nothing where only the key does."""
-    now = json.loads(json.dumps({**stage.description(), "config": None}))
-    return _differences(now, record)
+    return _differences(_plain(stage), record)
 
 
 def _differences(now: Mapping, record: Mapping) -> list[Difference]:
@@ -105,7 +109,7 @@ def nearest(
     """The result that the stage is best compared with, and in what it differs: among those of the
     same experiment, seed and round, if there are any, that with the fewest differences. Records
     come the newest first. (None, None) where there is no result."""
-    now = json.loads(json.dumps({**stage.description(), "config": None}))
+    now = _plain(stage)
     users = set(stage.users)
     own = [record for record in records if users & users_of(record)]
     compared = [(record, _differences(now, record)) for record in own or records]

@@ -80,7 +80,7 @@ class Job:
 
     @property
     def state_folder(self) -> Path:
-        """Where a training keeps its state: no declared output, so the engine leaves it alone."""
+        """Where a stage keeps its state: no declared output, so the engine leaves it alone."""
         return state_folder(self.stage, self.key)
 
     @cached_property

@@ -1,7 +1,7 @@
 """Progress of a job: a bar for a person, lines in the log otherwise, a small file for other tools.
 
 The file `results/progress/<stage>-<key>.json` holds title, process id, host, process id of the run
-that started the job, state (running, finished, failed, interrupted), step, steps, rate (steps per
+that started the job, state (running, failed, interrupted), step, steps, rate (steps per
 second), seconds left, and what the job last said of itself; `docs/formats.md` describes it.
 """
 
