@@ -195,6 +195,9 @@ class SourceTrainingSettings(Section):
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     augmentation: AugmentationSettings
+    rare_classes: OptionalTemperature = Field(
+        description="temperature at which images of rare classes come more often; null: all alike"
+    )
 
 
 class PortionSteps(Section):
@@ -374,6 +377,25 @@ class FocalSettings(Section):
     )
 
 
+class TeacherSettings(Section):
+    """A moving average of the weights that labels the patches as they go (DACS)."""
+
+    momentum: ShareBelowOne = Field(
+        description="share of the average that stays at each step; 0: none, labels are those of "
+        "the round's beginning"
+    )
+    confidence: Share = Field(
+        description="probability from which a pixel is sure; the share of sure pixels is the "
+        "weight of a patch"
+    )
+
+    def idle(self) -> set[str]:
+        return {"confidence"} if self.momentum == 0 else set()
+
+
+OptionalTemperature = Annotated[Positive | None, BeforeValidator(nothing)]
+
+
 class RetrainingSettings(Section):
     """Training of one round, on source images and patches."""
 
@@ -396,6 +418,25 @@ class RetrainingSettings(Section):
     schedule: ScheduleSettings
     augmentation: AugmentationSettings = Field(description="of the source images")
     target_augmentation: AugmentationSettings = Field(description="of the patches")
+    rare_classes: OptionalTemperature = Field(
+        description="temperature at which source images and patches of rare classes come more "
+        "often; null: all alike"
+    )
+    class_mix: Share = Field(
+        description="share of patches into which half of the classes of a source image are pasted"
+    )
+    label_weights: Literal["mask", "confidence"] = Field(
+        description="labels count or do not, by their threshold; or all do, by their confidence"
+    )
+    teacher: TeacherSettings
+    consistency: NotNegative = Field(
+        description="weight of the loss of contradicting the prediction for the same patch at half "
+        "its scale"
+    )
+    anchor: NotNegative = Field(
+        description="pull towards the source-trained weights: share of the distance per step, "
+        "times the learning rate"
+    )
 
 
 class EvaluationSettings(Section):

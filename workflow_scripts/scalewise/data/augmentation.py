@@ -1,5 +1,7 @@
 """Random views of an image and its label: pure functions of a generator and the settings."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -21,47 +23,72 @@ def augment(
         generator: its draws follow from seed, step and item alone. The number of draws does not
             depend on what they bring, so that one setting does not change the others' draws.
     """
+    image, (label,), drawn = move(image, (label,), settings, generator)
+    return recolour(image, settings, drawn), label
+
+
+def move(
+    image: np.ndarray,
+    maps: Sequence[np.ndarray],
+    settings: dict,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """The first half of a view: flipped, scaled, cut or padded, in its own colours.
+
+    Args:
+        maps: uint8 (H, W) each, such as a label; they move with the image, padded with 255.
+
+    Returns:
+        image, maps, and what was drawn for `recolour`.
+    """
     flip, scale, top, left = generator.random(4)
-    colour = generator.uniform(-1, 1, 7)
-    blur = generator.random()
+    drawn = np.concatenate([generator.uniform(-1, 1, 7), [generator.random()]])
+    maps = list(maps)
     if settings["flip"] and flip < 0.5:
-        image, label = image[:, ::-1], label[:, ::-1]
+        image, maps = image[:, ::-1], [m[:, ::-1] for m in maps]
     low, high = settings["scale"]
     if (low, high) != (1, 1):
         factor = float(np.exp(np.log(low) + scale * (np.log(high) - np.log(low))))
-        image, label = rescale(image, label, factor, (top, left))
-    image = _recolour(image, settings, colour)
-    if settings["blur"] > 0:
-        sigma = settings["blur"] * blur
-        if sigma > 0.1:
-            image = cv2.GaussianBlur(image, (0, 0), sigma)
-    return np.ascontiguousarray(image), np.ascontiguousarray(label)
+        image, maps = rescale(image, maps, factor, (top, left))
+    return np.ascontiguousarray(image), [np.ascontiguousarray(m) for m in maps], drawn
+
+
+def recolour(image: np.ndarray, settings: dict, drawn: np.ndarray) -> np.ndarray:
+    """The second half of a view: colours and blur, as drawn by `move`."""
+    image = _recolour(image, settings, drawn[:7])
+    sigma = settings["blur"] * drawn[7]
+    return cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.1 else image
 
 
 def rescale(
-    image: np.ndarray, label: np.ndarray, factor: float, at: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray]:
+    image: np.ndarray, maps: Sequence[np.ndarray], factor: float, at: tuple[float, float]
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Scale by `factor` and cut or pad to the old size; `at` (0..1, 0..1) places cut or content.
 
-    Padding is the image's mean colour, its labels ignored.
+    Padding is the image's mean colour, and 255 (ignored) in the maps, uint8 (H, W) each.
     """
-    height, width = label.shape
+    height, width = image.shape[:2]
     h, w = max(1, round(height * factor)), max(1, round(width * factor))
     shrinking = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     scaled = cv2.resize(np.ascontiguousarray(image), (w, h), interpolation=shrinking)
-    mapped = cv2.resize(np.ascontiguousarray(label), (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
+    mapped = [
+        cv2.resize(np.ascontiguousarray(m), (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
+        for m in maps
+    ]
     if factor >= 1:
         top, left = int(at[0] * (h - height + 1)), int(at[1] * (w - width + 1))
         part = np.s_[top : top + height, left : left + width]
-        return scaled[part], mapped[part]
+        return scaled[part], [m[part] for m in mapped]
     top, left = int(at[0] * (height - h + 1)), int(at[1] * (width - w + 1))
     part = np.s_[top : top + h, left : left + w]
     canvas = np.empty_like(image)
     canvas[:] = np.round(scaled.mean((0, 1)))
     canvas[part] = scaled
-    ignored = np.full_like(label, IGNORE)
-    ignored[part] = mapped
-    return canvas, ignored
+    padded = []
+    for m in mapped:
+        padded.append(np.full((height, width), IGNORE, np.uint8))
+        padded[-1][part] = m
+    return canvas, padded
 
 
 def zoom(

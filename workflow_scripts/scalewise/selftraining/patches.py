@@ -352,9 +352,7 @@ def filter_labels(labels: Tensor, reliable: Tensor, *, upscaling: str = "nearest
     small, large = reliable.shape[1:], labels.shape[1:]
     _require_larger(small, large)
     if upscaling == "nearest":
-        rows = _nearest(small[0], large[0], labels.device)
-        columns = _nearest(small[1], large[1], labels.device)
-        keep = reliable[:, rows][:, :, columns]
+        keep = nearest_of(reliable, large)
     else:
         share = F.interpolate(reliable[:, None].float(), large, mode="bilinear", align_corners=True)
         keep = share[:, 0] != 0
@@ -391,6 +389,14 @@ def pseudo_labels(
     never = torch.zeros(256, dtype=torch.bool)
     never[: len(tau)] = tau <= 0
     return labels.masked_fill(never.to(labels.device)[labels.long()], IGNORE)
+
+
+def nearest_of(maps: Tensor, size: Size) -> Tensor:
+    """Maps (N, h, w) at `size` (H, W): each pixel has the value of the one nearest to it on the
+    grid of coinciding corners; of two equally near, the lower or the right one."""
+    rows = _nearest(maps.shape[1], size[0], maps.device)
+    columns = _nearest(maps.shape[2], size[1], maps.device)
+    return maps[:, rows][:, :, columns]
 
 
 def _neighbours(small: int, large: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -53,6 +53,8 @@ def train(
     may_be_nan: Collection[str] = (),
     carried: dict[str, Tensor] | None = None,
     describe: Callable[[int], str] = lambda step: "",
+    after_step: Callable[[int, float], None] = lambda step, rate: None,
+    teacher: nn.Module | None = None,
 ) -> None:
     """Train in place from the last saved state, or from the start.
 
@@ -72,6 +74,9 @@ def train(
         may_be_nan: terms that may be NaN without an end to the training.
         carried: moments of an earlier optimiser to begin with, see `optimizer_state`.
         describe: step -> what its batch is made of, for the message when its loss is not finite.
+        after_step: called with the number of the step and its learning rate when the optimiser has
+            changed the weights.
+        teacher: a network beside the model that steps change too: a part of the state.
 
     Raises: UserError when loss or weights are not finite, or another process trains this stage;
         KeyboardInterrupt when told to stop, and whatever making a batch raises, both after the
@@ -116,14 +121,14 @@ def train(
     def keep(done: int) -> None:
         nonlocal kept
         settle_all(done)
-        if saving.save(done, state.arrays(model, optimizer, rows[:done])):
+        if saving.save(done, state.arrays(model, optimizer, rows[:done], teacher)):
             kept = f"The state of step {done} is kept in {job.state.folder}"
 
     with job.state, deferred_interrupt() as told_to_stop:
         first, kept = 0, ""
         if job.saved:
             first = job.saved.step
-            state.restore(job.saved.arrays, model, optimizer, rows)
+            state.restore(job.saved.arrays, model, optimizer, rows, teacher)
             kept = f"The state of step {first} is kept in {job.state.folder}"
             log.info("going on from step %d", first)
         job.progress.start(steps, "step", first)
@@ -149,6 +154,7 @@ def train(
                         value = value.detach()
                         sums[name] = sums[name] + value if name in sums else value
                 optimizer.step()
+                after_step(step, rate)
                 waiting.append((step, torch.stack([sums[name] for name in terms])))
                 if len(waiting) == CHECK_EVERY:
                     settle()

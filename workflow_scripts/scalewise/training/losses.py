@@ -25,14 +25,20 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, *, align_corners: bool =
     return losses.view(labels.shape)
 
 
-def labelled_mean(losses: Tensor, labels: Tensor, empty: str = "zero") -> Tensor:
+def labelled_mean(
+    losses: Tensor, labels: Tensor, empty: str = "zero", weights: Tensor | None = None
+) -> Tensor:
     """Mean over the pixels that are not ignored.
 
-    losses (N, H, W), 0 where ignored; labels uint8 (N, H, W). empty: the mean where there are no
+    losses (N, H, W), 0 where ignored; labels uint8 (N, H, W). weights: of the pixels, float
+    (N, H, W), 0 to 1: each loss times its weight, over the same number of pixels, so that a batch
+    of little trust teaches little. empty: the mean where there are no
     such pixels, "zero", or "nan" as a plain mean gives (the released program, docs/method.md row
     11). Either way such a mean has no gradient, so that the other terms of a loss still teach.
     """
     count = (labels != IGNORE).sum()
+    if weights is not None:
+        losses = losses * weights
     mean = losses.sum() / count.clamp(min=1)
     return mean.masked_fill(count == 0, math.nan) if empty == "nan" else mean
 
@@ -49,19 +55,43 @@ def focal_term(
     gamma: float,
     over: str = "pixels",
     empty: str = "zero",
+    weights: Tensor | None = None,
 ) -> Tensor:
     """beta * mean[CE (1 - exp(-CE)) ** gamma] (the method, step 5).
 
     exp(-CE) is the probability of the label, so that pixels the network is sure of weigh less.
     losses: CE, float32 (N, H, W), 0 where ignored; labels uint8 (N, H, W). over: "pixels", as
     above; or "mean", beta * m (1 - exp(-m)) ** gamma with m the mean of CE over the pixels of the
-    batch (the released program's DeepLab, docs/method.md row 9). empty: see `labelled_mean`.
+    batch (the released program's DeepLab, docs/method.md row 9). empty, weights: see
+    `labelled_mean`.
     """
     if beta == 0:
         return torch.zeros((), device=losses.device)
     if over == "mean":
-        losses = labelled_mean(losses, labels, empty)
+        losses = labelled_mean(losses, labels, empty, weights)
     # clamped: at CE = 0 the power of a small gamma has no finite slope
     doubt = (1 - torch.exp(-losses)).clamp(min=1e-8)
     term = losses * doubt**gamma
-    return beta * (term if over == "mean" else labelled_mean(term, labels, empty))
+    return beta * (term if over == "mean" else labelled_mean(term, labels, empty, weights))
+
+
+def consistency(
+    logits: Tensor, smaller: Tensor, outside: Tensor, *, align_corners: bool = False
+) -> Tensor:
+    """How far a network contradicts itself between two scales of the same images.
+
+    The mean over pixels of the cross-entropy between the probabilities for the images scaled down,
+    which are held fixed and scaled up, and those for the images as they are: labelled or not.
+
+    Args:
+        logits: (N, K, h, w) for the images, with gradient.
+        smaller: (N, K, h', w') for the images scaled down.
+        outside: bool (N, H, W), padding, which does not count.
+    """
+    size = outside.shape[1:]
+    with torch.no_grad():
+        wanted = torch.softmax(smaller.float(), 1)
+        wanted = upsample(wanted, size, align_corners=align_corners)
+    scaled = upsample(logits, size, align_corners=align_corners)
+    losses = -(wanted * torch.log_softmax(scaled, 1)).sum(1)
+    return losses.masked_fill(outside, 0).sum() / (~outside).sum().clamp(min=1)

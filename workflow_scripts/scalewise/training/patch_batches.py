@@ -1,17 +1,41 @@
 """Batches of scaled-up patches with their filtered labels; seed and step say which and how."""
 
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scalewise.artifacts import patches_h5
-from scalewise.data.augmentation import augment
+from scalewise.data.augmentation import move, recolour
 from scalewise.data.cache import ArrayCache
-from scalewise.selftraining.patches import pseudo_labels, scale_images
+from scalewise.selftraining.patches import nearest_of, pseudo_labels, scale_images
 from scalewise.taxonomy import IGNORE
-from scalewise.training.randomness import batch_items, generator
+from scalewise.training.mixing import class_mask, fit
+from scalewise.training.randomness import batch_items, generator, rare_class_items
+
+
+class PatchBatch(NamedTuple):
+    """What the student sees of n patches, and what it is told of them.
+
+    Attributes:
+        images: uint8 (n, H, W, 3), augmented; parts of source images pasted in.
+        labels: uint8 (n, H, W), 255 where there is none.
+        weights: uint8 (n, H, W), of the labels, 255 = 1; None where all weigh 1.
+        clean: uint8 (n, H, W, 3), moved as the images, but in their own colours and with nothing
+            pasted: what a teacher labels.
+        outside: bool (n, H, W), padding.
+        pasted: bool (n, H, W), pixels of source images, with their true labels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor | None
+    clean: Tensor
+    outside: Tensor
+    pasted: Tensor
 
 
 class PatchBatches:
@@ -24,6 +48,10 @@ class PatchBatches:
         batch: patches per step.
         augmentation: see `scalewise.data.augmentation.augment`.
         reliability, constant_entropy: see `scalewise.selftraining.patches.pseudo_labels`.
+        label_weights: "mask": labels above their threshold do not count, all others alike;
+            "confidence": all count, with 1 - normalised entropy as their weight.
+        class_mix: share of patches into which classes of a source image are pasted.
+        rare_classes: temperature of `rare_class_items`; None: every patch once an epoch.
     """
 
     def __init__(
@@ -36,11 +64,16 @@ class PatchBatches:
         *,
         reliability: str = "nearest",
         constant_entropy: str = "zero",
+        label_weights: str = "mask",
+        class_mix: float = 0,
+        rare_classes: float | None = None,
     ):
         self._patches = patches_h5.PatchReader(path)
         self._tau = torch.from_numpy(tau)
         self._rules = {"reliability": reliability, "constant_entropy": constant_entropy}
         self._seed, self._batch, self._augmentation = seed, batch, augmentation
+        self._label_weights, self._class_mix = label_weights, class_mix
+        self._rare_classes = rare_classes
         self._cache = ArrayCache()
         self._without_label: set[int] = set()
 
@@ -49,18 +82,41 @@ class PatchBatches:
         """How many of the patches seen so far have no reliable pixel: they add nothing."""
         return len(self._without_label)
 
-    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The patch scaled up, uint8 (H, W, 3), and its label, uint8 (H, W), 255 = unreliable."""
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        """int64 (patches, K): the pixels of each class that may teach."""
+        tau = self._tau.numpy().astype(np.float32)
+        counts = np.zeros((len(self._patches), len(tau)), np.int64)
+        for number in range(len(counts)):
+            patch = self._patches.patch(number, ("predicted", "entropy"))
+            sure = patch["predicted"][patch["entropy"] < tau[patch["predicted"]]]
+            counts[number] = np.bincount(sure, minlength=len(tau))
+        return counts
+
+    def _read(self, number: int) -> tuple[np.ndarray, ...]:
+        """The patch scaled up, uint8 (H, W, 3); its label, uint8 (H, W), 255 = unreliable; and the
+        weights of the labels, uint8 (H, W), where these are asked for."""
         fields = self._patches.patch(number, ("image", "predicted", "entropy", "label"))
         patch = {name: torch.from_numpy(values)[None] for name, values in fields.items()}
+        tau, soft = self._tau, self._label_weights == "confidence"
+        if soft:  # all but the classes that must never be a label
+            tau = torch.where(tau > 0, torch.inf, tau)
         label = pseudo_labels(
-            patch["label"], patch["predicted"], patch["entropy"], self._tau, **self._rules
+            patch["label"], patch["predicted"], patch["entropy"], tau, **self._rules
         )[0].numpy()
         if (label == IGNORE).all():
             self._without_label.add(number)
-        return scale_images(patch["image"], label.shape)[0].numpy(), label
+        image = scale_images(patch["image"], label.shape)[0].numpy()
+        if not soft:
+            return image, label
+        doubt = nearest_of(patch["entropy"], label.shape)[0].float().clamp(0, 1)
+        return image, label, torch.round(255 * (1 - doubt)).to(torch.uint8).numpy()
 
     def _items(self, step: int) -> list[int]:
+        if self._rare_classes is not None:
+            return rare_class_items(
+                self._seed, "patches", step, self._pixels, self._rare_classes, self._batch
+            )
         return batch_items(self._seed, "patches", step, self._batch, len(self._patches))
 
     def describe(self, step: int) -> str:
@@ -68,12 +124,38 @@ class PatchBatches:
         named = (f"{self._patches.image_id[item]} (patch {item})" for item in self._items(step))
         return "patches of " + ", ".join(named)
 
-    def make(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images uint8 (N, H, W, 3) and labels uint8 (N, H, W) of this step."""
-        views = []
-        for place, item in enumerate(self._items(step)):
-            image, label = self._cache.get(item, self._read)
-            draws = generator(self._seed, "patch view", step, place)
-            views.append(augment(image, label, self._augmentation, draws))
-        images, labels = zip(*views, strict=True)
-        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
+    def make(self, step: int, source: tuple[Tensor, Tensor]) -> PatchBatch:
+        """The patches of this step; source: images and labels of the step, as `SourceBatches.make`
+        gives them, of which parts may be pasted in."""
+        views = [
+            self._view(item, step, place, source) for place, item in enumerate(self._items(step))
+        ]
+        return PatchBatch(
+            *(
+                torch.from_numpy(np.stack(parts)) if parts[0] is not None else None
+                for parts in zip(*views, strict=True)
+            )
+        )
+
+    def _view(self, item: int, step: int, place: int, source: tuple[Tensor, Tensor]) -> tuple:
+        """One patch, in the order of `PatchBatch`."""
+        image, *maps = self._cache.get(item, self._read)
+        draws = generator(self._seed, "patch view", step, place)
+        inside = np.zeros(image.shape[:2], np.uint8)
+        clean, (label, *weight, inside), drawn = move(
+            image, [*maps, inside], self._augmentation, draws
+        )
+        view = recolour(clean, self._augmentation, drawn)
+        weight = weight[0] if weight else None
+        pasted = np.zeros(label.shape, bool)
+        if self._class_mix > 0:
+            draws = generator(self._seed, "class mix", step, place)
+            if draws.random() < self._class_mix:
+                which = place % len(source[0])
+                other = fit(source[0][which].numpy(), source[1][which].numpy(), label.shape)
+                pasted = class_mask(other[1], draws)
+                view = np.where(pasted[..., None], other[0], view)
+                label = np.where(pasted, other[1], label)
+                if weight is not None:
+                    weight = np.where(pasted, np.uint8(255), weight)
+        return view, label, weight, clean, inside == IGNORE, pasted

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from scalewise.data.augmentation import augment, zoom
 from scalewise.data.dataset import DataSet
-from scalewise.training.randomness import batch_items, generator
+from scalewise.training.randomness import batch_items, generator, rare_class_items
 
 
 class SourceBatches:
@@ -19,15 +19,29 @@ class SourceBatches:
         augmentation: see `scalewise.data.augmentation.augment`.
         zoom_share: share of the images replaced by half-size crops scaled up by 2 with their true
             labels (the control `source_zoom`).
+        rare_classes: temperature of `rare_class_items`; None: every image once an epoch.
+        pixels: int (images, K), the pixels of each class; asked for with `rare_classes` alone.
     """
 
     def __init__(
-        self, source: DataSet, seed: int, batch: int, augmentation: dict, zoom_share: float = 0
+        self,
+        source: DataSet,
+        seed: int,
+        batch: int,
+        augmentation: dict,
+        zoom_share: float = 0,
+        rare_classes: float | None = None,
+        pixels: np.ndarray | None = None,
     ):
         self._source, self._seed, self._batch = source, seed, batch
         self._augmentation, self._zoom_share = augmentation, zoom_share
+        self._rare_classes, self._pixels = rare_classes, pixels
 
     def _items(self, step: int) -> list[int]:
+        if self._rare_classes is not None:
+            return rare_class_items(
+                self._seed, "source", step, self._pixels, self._rare_classes, self._batch
+            )
         return batch_items(self._seed, "source", step, self._batch, len(self._source))
 
     def describe(self, step: int) -> str:

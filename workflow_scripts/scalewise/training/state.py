@@ -1,4 +1,5 @@
-"""What the state of a training consists of, as arrays: weights, moments of the optimiser, rows."""
+"""What the state of a training consists of, as arrays: weights (of a teacher too), moments of the
+optimiser, rows."""
 
 from collections.abc import Mapping
 
@@ -10,10 +11,18 @@ from scalewise.training.optimizer_state import moments, restore_moments
 
 
 def arrays(
-    model: nn.Module, optimizer: torch.optim.Optimizer, rows: np.ndarray
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rows: np.ndarray,
+    teacher: nn.Module | None = None,
 ) -> dict[str, np.ndarray]:
     """All that the steps done so far have changed; rows: of training.csv, float64."""
-    tensors = {f"model.{k}": v.detach().cpu() for k, v in model.state_dict().items()}
+    networks = {"model": model, "teacher": teacher} if teacher else {"model": model}
+    tensors = {
+        f"{name}.{k}": v.detach().cpu()
+        for name, network in networks.items()
+        for k, v in network.state_dict().items()
+    }
     tensors.update((f"optimizer.{k}", v) for k, v in moments(optimizer, model).items())
     return {"rows": rows, **{k: v.contiguous().numpy() for k, v in tensors.items()}}
 
@@ -23,9 +32,12 @@ def restore(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     rows: np.ndarray,
+    teacher: nn.Module | None = None,
 ) -> None:
-    """Bring model, optimiser and the first rows to what `arrays` was given."""
+    """Bring networks, optimiser and the first rows to what `arrays` was given."""
     model.load_state_dict(_below("model.", saved))
+    if teacher:
+        teacher.load_state_dict(_below("teacher.", saved))
     restore_moments(optimizer, model, _below("optimizer.", saved))
     done = saved["rows"]
     rows[: len(done)] = done

@@ -1,0 +1,56 @@
+"""A mean teacher: a moving average of the student's weights, which labels the target as they go.
+
+Tarvainen and Valpola (NeurIPS 2017); for segmentation across domains as in DACS (Tranheden et al.,
+WACV 2021).
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from scalewise.taxonomy import IGNORE
+
+
+class Teacher:
+    """The moving average, on the student's device; begins as a copy of the student.
+
+    Args:
+        student: the network that is trained.
+        momentum: share of the average that stays at each step; it grows up to this from 0, as
+            1 - 1 / (step + 1), so that the first steps are not dominated by where it began.
+    """
+
+    def __init__(self, student: nn.Module, momentum: float):
+        self.network = copy.deepcopy(student).eval().requires_grad_(False)
+        self._momentum = momentum
+
+    @torch.no_grad()
+    def follow(self, student: nn.Module, step: int) -> None:
+        """Take in the student's weights after step `step`, counted from 0."""
+        share = 1 - min(self._momentum, 1 - 1 / (step + 2))
+        for own, new in zip(self.network.parameters(), student.parameters(), strict=True):
+            own.lerp_(new, share)
+        for own, new in zip(self.network.buffers(), student.buffers(), strict=True):
+            own.copy_(new)
+
+
+def labels_and_trust(
+    logits: Tensor, outside: Tensor, confidence: float
+) -> tuple[Tensor, Tensor]:
+    """What a teacher says of a batch, and how far each image's labels are trusted.
+
+    Args:
+        logits: float32 (N, K, H, W).
+        outside: bool (N, H, W), padding, which has no label.
+        confidence: the probability from which a pixel counts as sure.
+
+    Returns:
+        labels uint8 (N, H, W), and per image the share of its pixels that are sure, float32 (N,):
+        the weight of all of its pixels (DACS).
+    """
+    highest, labels = torch.softmax(logits, 1).max(1)
+    labels = labels.to(torch.uint8).masked_fill(outside, IGNORE)
+    inside = (~outside).sum((1, 2)).clamp(min=1)
+    sure = ((highest >= confidence) & ~outside).sum((1, 2))
+    return labels, sure / inside
