@@ -1,5 +1,5 @@
-"""Shared by the tests: one torch thread, nothing random between runs; files with runs of the workflow
-come first, since they take the longest: so that workers side by side end at about the same time."""
+"""Shared by the tests: one torch thread, nothing random between runs; and files with runs of the
+workflow first, since they take the longest: so workers side by side end at about the same time."""
 
 import os
 
