@@ -13,6 +13,9 @@ word = '$(subst ','\'',$(1))'
 CONFIGFILE = $(if $(CONFIG),--configfile $(call word,$(CONFIG)))
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(CONFIGFILE) $(ARGS)
 
+# files of tests side by side, a process for each core
+PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(CORES) --maxprocesses 8
+
 .PHONY: run test test-all report explain rerun clean-unused check format schema rerun-table lock clean-environment
 
 run: .venv/ready
@@ -35,11 +38,11 @@ clean-unused: .venv/ready
 	@$(BIN)/python workflow_scripts/clean_unused.py $(ARGS)
 
 test: .venv/ready
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 # With the tests that take long: kills, faults, and each change with the jobs that it costs.
 test-all: .venv/ready
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: .venv/ready
 	$(BIN)/python -m ruff format --check .

@@ -1,4 +1,5 @@
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -49,6 +50,11 @@ def build_plan():
         sys.exit(f"\n{error}\n")
 
 
+def is_dry_run(word):
+    """Whether an argument asks for a dry run: -n may stand among other letters, as in -nq."""
+    return word in ("--dry-run", "--dryrun") or re.fullmatch("-[a-zA-Z]*n[a-zA-Z]*", word)
+
+
 def refuse_braces(*folders):
     """The engine takes braces in these paths for wildcards: it ends in a traceback, or finds no
     lock and lets two runs into one folder."""
@@ -61,7 +67,7 @@ refuse_braces(workflow.basedir, os.getcwd())
 PLAN = build_plan()
 guard_device_slots(PLAN.project.settings.resources.gpus_per_job)
 if workflow.is_main_process:
-    planning.begin(PLAN, only_look=not {"-n", "--dry-run", "--dryrun"}.isdisjoint(sys.argv))
+    planning.begin(PLAN, only_look=any(map(is_dry_run, sys.argv)))
 
 
 wildcard_constraints:

@@ -149,7 +149,7 @@ def wait_for_orphans(folder, outcome: Outcome) -> None:
     """Wait for the jobs that outlived their run."""
     for path in Path(folder, "results", "state").glob("*/lock"):
         try:
-            pid = int(path.read_text() or 0)
+            pid = int((path.read_text() or "0").split()[0])
         except (OSError, ValueError):
             continue
         while pid and _alive(pid):

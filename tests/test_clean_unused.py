@@ -12,7 +12,7 @@ import clean_unused
 from made_up_results import finish, finish_all, of
 from scalewise.plan import OUTPUTS, finished_results, folder_of
 from scalewise.stage_lock import StageLock, state_folder
-from scalewise.workflow import load_plan
+from scalewise.workflow import RUN_LOCK, load_plan
 from test_plan import make_plan
 from workflow_runs import ROOT, TINY, program
 
@@ -44,7 +44,7 @@ def clean(monkeypatch, capsys):
 
 
 def everything():
-    return {str(p) for p in Path("results").rglob("*")}
+    return {str(p) for p in Path("results").rglob("*") if p != RUN_LOCK}
 
 
 def folders(plan):
@@ -153,6 +153,7 @@ def test_it_never_follows_a_symbolic_link(plan_of, clean, tmp_path):
         (2**22 + 1, socket.gethostname(), False),  # no process has this id
         (1, "another-machine", True),
     ],
+    ids=["this process", "no process", "another machine"],
 )
 def test_what_a_job_works_on_now_stays(plan_of, clean, pid, host, stays):
     plan_of().record()

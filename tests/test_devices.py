@@ -379,4 +379,3 @@ class TestPrepared:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(UserError, match="asks for 3 devices"), prepared(self.job(3)):
             pass
-        assert os.path.exists("results/progress")

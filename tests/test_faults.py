@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -25,8 +26,9 @@ from scalewise.artifacts.integrity import describe, require_whole
 from scalewise.code_digest import CodeBase
 from scalewise.errors import UserError, of_the_system
 from scalewise.job import Job
+from scalewise.resuming import items
 from scalewise.stage_state import StageState
-from workflow_runs import ROOT, TINY, command, snakemake
+from workflow_runs import ROOT, TINY, command, edited, program, snakemake
 
 SCRIPTS = ROOT / "workflow_scripts"
 BIG = np.random.default_rng(0).integers(0, 256, 400_000, np.uint8)  # does not compress
@@ -122,10 +124,10 @@ def _code(stage: str) -> str:
     return CodeBase(SCRIPTS).digest(stage)
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen:
+def start(folder: Path, *options: str, **how) -> subprocess.Popen:
     words = [sys.executable, str(SCRIPTS / "make_streets.py"), "stage.json", *options]
     return subprocess.Popen(
-        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
     )
 
 
@@ -168,6 +170,66 @@ def test_a_worker_that_the_system_kills_is_told_and_its_job_goes_on_after_it(tmp
     assert "going on from image" in told[0] and "going on" not in told[1]
     listed = f"results/make_streets/{'a' * 16}/files.csv"
     assert (tmp_path / listed).read_bytes() == (tmp_path / "fresh" / listed).read_bytes()
+
+
+def test_streets_that_are_told_to_stop_together_with_their_workers_are_kept(tmp_path):
+    """As when a machine is shut down: every process of the job gets the signal."""
+    street_job(tmp_path, images=400)
+    job = start(tmp_path, "--threads", "1", process_group=0)
+    folder = tmp_path / f"results/make_streets/{'a' * 16}"
+    while len(list(folder.rglob("*.png"))) < 20:
+        assert job.poll() is None
+        time.sleep(0.01)
+    os.killpg(job.pid, signal.SIGTERM)
+    _, said = job.communicate()
+    assert job.returncode == 130, said
+    saved = StageState(tmp_path / "results/state" / f"make_streets-{'a' * 16}", "a" * 16).load()
+    assert 0 < saved.step < 400
+
+
+def test_an_item_that_cannot_be_read_keeps_those_before_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = Job(json.loads(street_job(tmp_path, images=6).read_text()), 1, 1)
+    found = []
+    with (
+        pytest.raises(UserError, match="cannot be read"),
+        items(job, 6, "image", lambda: {"found": np.array(found)}, found.extend) as work,
+    ):
+        for number in range(work.first, 6):
+            if number == 4:
+                raise UserError("x.png: cannot be read: restore it")
+            found.append(number)
+            work.advance(1)
+    assert job.state.load().step == 4
+    assert job.state.load().arrays["found"].tolist() == [0, 1, 2, 3]
+
+
+def test_warnings_of_a_job_are_still_known_when_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    description = json.loads(street_job(tmp_path).read_text())
+    job = Job(description, 1, 1)
+    job.device = "cuda:0 (one)"
+    with job.state:
+        job.save(2, {})
+    for _ in range(2):  # stopped again, and again on the CPU
+        job = Job(description, 1, 1)
+        job.device = "cpu (CPU)"
+        with job.state:
+            job.warn_of_another_maker()
+            job.save(3, {})
+    (warning,) = job.notes["warnings"]
+    assert warning.startswith("begun on cuda:0 (one) and goes on on cpu (CPU)")
+
+
+def test_a_results_folder_that_cannot_be_written_is_no_traceback_for_who_only_looks(tmp_path):
+    data = {"format": "folder", "images": "*.png", "root": str(tmp_path / "images")}
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.zeros((8, 8, 3), np.uint8))
+    config = edited(tmp_path, {"data": {"target": data}})
+    with small_disk(tmp_path / "results", "ro"):
+        done = program("explain", tmp_path, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert "could not be written" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_streets_that_were_damaged_meanwhile_are_drawn_anew(tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ from scalewise.errors import UserError
 from scalewise.job import run
 
 def work(job):
-    job.output("a.txt").parent.mkdir(parents=True)
+    job.output("a.txt").parent.mkdir(parents=True, exist_ok=True)
     job.output("a.txt").write_text("done")
     job.notes["told"] = "this"
     what = job.settings["what"]
@@ -70,6 +70,9 @@ def work(job):
         job.progress.start(10, "step")
         print("waiting", flush=True)
         time.sleep(60)
+    if what == "late":  # a signal when all is done
+        remove = job.state.remove
+        job.state.remove = lambda: (os.kill(os.getpid(), int(sys.argv[-1])), remove())
     if what == "bar":
         job.progress.start(4, "image")
         for _ in range(4):
@@ -169,6 +172,42 @@ class TestRun:
         assert said == ""
         assert progress_of(tmp_path)["state"] == "interrupted"
         assert "interrupted; the next run goes on" in (tmp_path / "x.log").read_text()
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_after_the_end_of_the_work_undoes_nothing(self, start, tmp_path, number):
+        """The engine takes away what a job that ends with an error has made."""
+        job = start("late", "--save-steps", str(int(number)))
+        job.communicate()
+        assert job.returncode == 0
+        assert (tmp_path / f"results/test_stage/{KEY}/settings.json").exists()
+
+    def test_a_second_process_of_a_stage_leaves_the_progress_of_the_first_alone(
+        self, start, tmp_path
+    ):
+        first = start("wait")
+        assert first.stdout.readline() == "waiting\n"
+        second = start("wait")
+        _, said = second.communicate()
+        assert second.returncode == 1 and f"process {first.pid} already works" in said
+        progress = progress_of(tmp_path)
+        assert (progress["state"], progress["pid"]) == ("running", first.pid)
+        first.terminate()
+        first.communicate()
+
+    def test_what_a_killed_job_was_writing_is_cleared_away(self, start, tmp_path):
+        left = tmp_path / f"results/test_stage/{KEY}/images/.a.png.7.tmp"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"half")
+        assert start("").wait() == 0
+        assert not left.exists()
+
+    def test_a_log_that_cannot_be_written_hides_no_message(self, start):
+        job = start("user", "--log", "/dev/full")
+        _, said = job.communicate()
+        assert len(said.strip().splitlines()) == 2 and "data.root: no such folder" in said
+        job = start("user", "--log", "/proc/x.log")
+        _, said = job.communicate()
+        assert job.returncode == 1 and "/proc/x.log" in said and "Traceback" not in said
 
     def test_a_running_job_tells_what_it_is_and_how_far(self, start, tmp_path):
         job = start("wait")

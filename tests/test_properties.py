@@ -413,7 +413,7 @@ def test_merging_equals_going_from_path_to_path(base, over):
 
 
 def test_the_sections_that_are_replaced_whole_are_the_ones_known_here():
-    assert set(WHOLE) == {"id_to_class", "map", "subsets"}
+    assert set(WHOLE) == {"id_to_class", "map", "style", "subsets"}
 
 
 SWITCHES = [

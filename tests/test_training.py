@@ -1,6 +1,7 @@
 """The training loop, its state, its randomness, its optimisers and schedules."""
 
 import errno
+import fcntl
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from scalewise import resuming, stage_lock
+from scalewise import resuming
 from scalewise.errors import UserError
 from scalewise.job import Job
 from scalewise.models.compact import Compact
@@ -340,8 +341,9 @@ class TestState:
         assert "state.safetensors: not used" in caplog.text
         assert result["made"] == list(range(4, STEPS))  # the states were those of steps 2, 4, 5
         require_equal(whole, result)
-        for name in ("state", "previous"):
-            self.damage(job.state_folder / f"{name}.safetensors", "noise")
+        # it is gone: the next save would have put it in the place of the good one before it
+        assert [p.name for p in job.state_folder.glob("*.safetensors")] == ["previous.safetensors"]
+        self.damage(job.state_folder / "previous.safetensors", "noise")
         result = training(make_job())
         assert result["made"] == list(range(STEPS))
         require_equal(whole, result)
@@ -412,7 +414,7 @@ class TestState:
         assert not folder.exists()
 
     def test_a_lock_that_goes_while_it_is_taken_is_taken_anew(self, tmp_path, monkeypatch):
-        folder, flock = tmp_path / "state", stage_lock.fcntl.flock
+        folder, flock = tmp_path / "state", fcntl.flock
         opened = []
 
         def slow(file, how):
@@ -421,7 +423,7 @@ class TestState:
                 shutil.rmtree(folder)  # its holder ended just now
             flock(file, how)
 
-        monkeypatch.setattr(stage_lock.fcntl, "flock", slow)
+        monkeypatch.setattr(fcntl, "flock", slow)
         with StageLock(folder):
             assert len(opened) == 2 and opened[0].closed
             with pytest.raises(StageInUse), StageLock(folder):

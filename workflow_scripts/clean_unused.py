@@ -8,7 +8,7 @@
 A result is in use when a plan that was ever run here (results/plans/) has it, or the plan of
 config.yaml or of any file below configs/ as they are now. Only folders results/<stage>/<key>/ and
 the saved states of these stages are looked at: no other file or folder, and nothing behind a
-symbolic link. What a living job works on stays.
+symbolic link. What a living job works on stays, and nothing is removed while a run is at work.
 
 --plan takes the name of a project, for all of its plans, or that of one plan's file; with --remove
 the plan's record goes too.
@@ -28,7 +28,7 @@ from scalewise.comparison import read_record
 from scalewise.config import ConfigError
 from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE, folder_of
 from scalewise.stage_lock import holder_of, state_folder
-from scalewise.workflow import DEFAULT_CONFIG, load_plan, state_of_result
+from scalewise.workflow import DEFAULT_CONFIG, load_plan, lock_folder, state_of_result
 
 KEY = re.compile("[0-9a-f]{16}")
 Result = tuple[str, str]  # stage, key
@@ -213,6 +213,8 @@ def main() -> None:
         "--plan", action="append", default=[], metavar="NAME", help="forget a plan; repeatable"
     )
     arguments = parser.parse_args()
+    if arguments.remove:
+        lock_folder()  # what a run is about to read is in no living job's hands yet
     try:
         plans = recorded_plans()
         forgotten = named_plans(plans, arguments.plan)

@@ -85,7 +85,7 @@ def make_streets(job: Job) -> None:
                 for found in pool.map(one, range(work.first, count), chunksize=4):
                     hashes.append(found)
                     work.advance(1)
-            except BrokenProcessPool:
+            except BrokenProcessPool:  # killed, or told to stop together with this process
                 raise UserError(
                     "a process that drew streets was killed, perhaps for want of memory: give this "
                     "job less to do at once (--cores), then start again; it goes on from here"

@@ -17,7 +17,7 @@ PACKAGE = "scalewise"
 # in them must not invalidate weeks of training.
 UNCOUNTED = frozenset(
     f"scalewise.{name}"
-    for name in ("job", "progress", "devices", "resuming", "stage_lock", "stage_state")
+    for name in ("job", "progress", "devices", "resuming", "file_lock", "stage_lock", "stage_state")
 )
 
 

@@ -25,7 +25,7 @@ from scalewise.artifacts.integrity import describe, require_whole
 from scalewise.code_digest import PACKAGE, CodeBase
 from scalewise.errors import UserError, of_the_system
 from scalewise.progress import Progress
-from scalewise.stage_lock import state_folder
+from scalewise.stage_lock import StageInUse, state_folder
 from scalewise.stage_state import Saved, StageState
 
 log = logging.getLogger("scalewise")
@@ -85,8 +85,12 @@ class Job:
 
     @cached_property
     def saved(self) -> Saved | None:
-        """What an earlier run of this job left; the state is to be held."""
-        return self.state.load()
+        """What an earlier run of this job left, its warnings included; the state is to be held."""
+        saved = self.state.load()
+        if saved:
+            for text in saved.facts.get("warnings", []):
+                self.warn(text)
+        return saved
 
     def take_saved_threads(self) -> None:
         """Go on with as many threads as the saved state was begun with, whatever this run was
@@ -96,14 +100,23 @@ class Job:
             log.info("begun with %d threads, so it goes on with them", threads)
             self.threads = threads
 
-    def warn_of_another_device(self) -> None:
-        """Say where the saved state was begun on another kind of device: it is used."""
-        begun = self.saved.facts["device"] if self.saved else self.device
-        if _kind(begun) != _kind(self.device):
-            self.warn(
-                f"begun on {begun} and goes on on {self.device}: its last bits are not those of a "
-                "run that stayed on either"
-            )
+    def warn_of_another_maker(self) -> None:
+        """Say where the saved state is of another kind of device or another torch: it is used."""
+        facts = self.saved.facts if self.saved else {}
+        begun, torch = facts.get("device", self.device), _version("torch")
+        for then, now, same in (
+            (begun, self.device, _kind(begun) == _kind(self.device)),
+            (
+                f"torch {facts.get('torch', torch)}",
+                f"torch {torch}",
+                facts.get("torch", torch) == torch,
+            ),
+        ):
+            if not same:
+                self.warn(
+                    f"begun on {then} and goes on on {now}: its last bits are not those of a run "
+                    "that stayed on either"
+                )
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], **facts: object) -> None:
         """Save the state of this job; raises OSError when it cannot be written."""
@@ -113,7 +126,9 @@ class Job:
             **facts,
             threads=self.threads,
             device=self.device,
+            torch=_version("torch"),
             seconds=self.seconds,
+            warnings=self.notes.get("warnings", []),
         )
 
     @property
@@ -123,8 +138,10 @@ class Job:
         return earlier + time.monotonic() - self._begun
 
     def warn(self, text: str) -> None:
-        """Say something in the log and, for the report, in settings.json."""
-        self.notes.setdefault("warnings", []).append(text)
+        """Say something in the log and, for the report, in settings.json; there once."""
+        said = self.notes.setdefault("warnings", [])
+        if text not in said:
+            said.append(text)
         log.warning("%s", text)
 
     def write_settings(self) -> None:
@@ -179,6 +196,7 @@ def _set_up_log(path: str | None) -> None:
         level=logging.INFO, handlers=handlers, format="%(asctime)s %(message)s", force=True
     )
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log that cannot be written must not hide the one message
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -248,7 +266,10 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
     # for libraries that start their threads later; torch is told by scalewise.runtime
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(arguments.threads)
-    _set_up_log(arguments.log)
+    try:
+        _set_up_log(arguments.log)
+    except OSError as error:
+        sys.exit(f"\n{of_the_system(error) or error}\n")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         description = json.loads(Path(arguments.description).read_text(encoding="utf-8"))
@@ -261,10 +282,16 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
     try:
         _refuse_other_code(description)
         with job.state:
+            job.progress.begin()
+            for left in job.folder.rglob(".*.tmp"):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
             require_whole(job.input_paths)
             work(job)
             _warn_of_other_makers(job)
             job.write_settings()
+            # it is finished: a signal that comes now must not make it look as if it were not
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             job.state.remove()  # not before: what is finished must not be lost
     except KeyboardInterrupt:
         job.progress.close("interrupted")
@@ -273,7 +300,8 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
     except Exception as error:
         told = error if isinstance(error, UserError) else of_the_system(error)
         if told:
-            job.progress.close("failed", str(told))
+            if not isinstance(error, StageInUse):  # the file belongs to who works on the stage
+                job.progress.close("failed", str(told))
             _say(f"\n{job.title}:\n{told}\n", arguments.log)
             sys.exit(1)
         job.progress.close("failed", f"{type(error).__name__}: {error}")

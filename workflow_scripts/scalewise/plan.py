@@ -639,7 +639,9 @@ class Plan:
                         "name": e.name,
                         "role": e.role,
                         "description": e.description,
-                        "differences": {k: json.dumps(v) for k, v in e.differences.items()},
+                        "differences": {
+                            k: json.dumps(v, sort_keys=True) for k, v in e.differences.items()
+                        },
                         "rounds": e.settings.round_count,
                         "uses_target": e.settings.uses_target,
                     }
@@ -748,5 +750,6 @@ def finished_results(stage: str) -> dict[str, str]:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        found.append((content.get("finished", ""), path.parent.name, content.get("identity")))
+        if all((path.parent / name).exists() for name in OUTPUTS[stage]):
+            found.append((content.get("finished", ""), path.parent.name, content.get("identity")))
     return {identity: key for _, key, identity in sorted(found, key=lambda f: f[:2])}

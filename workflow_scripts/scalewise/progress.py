@@ -33,6 +33,9 @@ class Progress:
         self._said: dict[str, float] = {}
         self._bar: tqdm | None = None
         self._begun = self._wrote = self._logged = time.monotonic()
+
+    def begin(self) -> None:
+        """Say that the job works; it holds its stage by now."""
         self._write("running")
 
     def start(self, steps: int, unit: str, first: int = 0) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from scalewise.errors import UserError
 from scalewise.job import Job
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,14 @@ class Items:
         if self._told_to_stop:
             raise KeyboardInterrupt
 
+    def keep_what_is_done(self) -> None:
+        """Save the state before an error that the user can mend ends the job. Raises
+        KeyboardInterrupt where it was told to stop: then the error is no more than its sign."""
+        if self._done > self.first:
+            self._saving.save(self._done, self._keep())
+        if self._told_to_stop:
+            raise KeyboardInterrupt
+
 
 @contextmanager
 def items(
@@ -94,7 +103,9 @@ def items(
     """Work on `total` items from where an earlier run stopped: those from `first` on are left.
 
     keep: all that was found so far, as arrays; restore: takes such arrays back. Whoever works in
-    batches calls `advance` once for each, so that the next run has the same batches.
+    batches calls `advance` once for each, so that the next run has the same batches, and reads
+    all that a batch needs before it works on it: at a file that cannot be read what was done
+    before is saved.
     """
     with job.state, deferred_interrupt() as told_to_stop:
         saved = job.saved
@@ -103,4 +114,8 @@ def items(
             log.info("going on from %s %d", unit, saved.step)
         work = Items(job, total, saved.step if saved else 0, keep, told_to_stop)
         job.progress.start(total, unit, work.first)
-        yield work
+        try:
+            yield work
+        except UserError:
+            work.keep_what_is_done()
+            raise

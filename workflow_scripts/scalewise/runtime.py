@@ -33,7 +33,7 @@ def prepared(job: Job) -> Iterator[torch.device]:
                 torch.cuda.set_device(device)
                 model = torch.cuda.get_device_name(device)
             job.device = f"{names[0]} ({model})"
-            job.warn_of_another_device()
+            job.warn_of_another_maker()
             if len(names) > 1:
                 log.warning("holds %d devices and computes on the first", len(names))
             yield device

@@ -4,12 +4,13 @@ The lock, `results/state/<stage>-<key>/lock`, is held while the stage's process 
 system lets go of it however that ends: after a run was killed, its jobs may live on.
 """
 
-import fcntl
 import os
 import shutil
+import socket
 from pathlib import Path
 from typing import Self, TextIO
 
+from scalewise import file_lock
 from scalewise.errors import UserError
 
 
@@ -23,16 +24,19 @@ def state_folder(stage: str, key: str) -> Path:
 
 
 def holder_of(folder: Path) -> str | None:
-    """Who works on the stage of this state folder: "process N", or None where nobody does."""
+    """Who works on the stage of this state folder: "process N", on which machine where it is not
+    this one; None where nobody does."""
     try:
-        with open(folder / "lock", "rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return f"process {lock.read().decode('utf-8', 'replace').strip() or 'unknown'}"
+        with open(folder / "lock", encoding="utf-8", errors="replace") as lock:
+            return f"process {_holder(lock.read())}" if file_lock.is_held(lock) else None
     except OSError:
-        pass
-    return None
+        return None
+
+
+def _holder(text: str) -> str:
+    """The process id in a lock file, with its machine where that is another one."""
+    pid, _, host = text.strip().partition(" on ")
+    return f"{pid} on {host}" if host not in ("", socket.gethostname()) else pid or "unknown"
 
 
 class StageLock:
@@ -58,7 +62,7 @@ class StageLock:
             raise
         self._removed = False
         self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
+        self._lock.write(f"{os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
         for left in self.folder.glob("*.tmp"):  # by a process that was killed while it saved
             left.unlink(missing_ok=True)
@@ -72,22 +76,22 @@ class StageLock:
             lock = open(path, "a+")  # noqa: SIM115 (held until exit)
         except FileNotFoundError:
             return None
+        kept = False
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-                return lock
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            lock.close()
-            raise StageInUse(
-                f"process {holder} already works on this stage ({self.folder}): wait for it, or "
-                f"end it (kill {holder}), then start again"
-            ) from None
+            if not file_lock.take(lock):
+                lock.seek(0)
+                holder = _holder(lock.read())
+                raise StageInUse(
+                    f"process {holder} already works on this stage ({self.folder}): wait for it, "
+                    f"or end it (kill {holder}), then start again"
+                )
+            kept = path.stat().st_ino == os.fstat(lock.fileno()).st_ino
         except FileNotFoundError:
             pass
-        lock.close()
-        return None
+        finally:
+            if not kept:
+                lock.close()
+        return lock if kept else None
 
     def __exit__(self, *error: object) -> None:
         self._entered -= 1

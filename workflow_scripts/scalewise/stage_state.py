@@ -76,6 +76,9 @@ class StageState(StageLock):
                 saved = self._read(path)
             except Exception as error:
                 log.warning("%s: not used: %s", path, error)
+                if not isinstance(error, OSError):
+                    # else the next save would put it in the place of the good one before it
+                    path.unlink(missing_ok=True)
                 continue
             return saved
         return None

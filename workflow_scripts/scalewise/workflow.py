@@ -1,6 +1,5 @@
 """From settings files to a plan: what the Snakefile and the commands beside it have in common."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from scalewise import config
+from scalewise import config, file_lock
 from scalewise.artifacts.atomic import write_text
 from scalewise.code_digest import CodeBase
 from scalewise.config import ConfigError
 from scalewise.data.index import FOLDER, UNREADABLE, find_images, index_files
 from scalewise.data.streets.style import check_style
-from scalewise.errors import of_the_system
+from scalewise.errors import UserError, of_the_system
 from scalewise.patterns import label_path
 from scalewise.plan import OUTPUTS, RESULTS, DataFiles, Plan, Stage, finished_results
 from scalewise.progress import RUN_VARIABLE
@@ -28,7 +27,7 @@ from scalewise.stage_lock import holder_of, state_folder
 
 ENGINE_LOCKS = Path(".snakemake", "locks")
 RUN_LOCK = Path(RESULTS, "run.lock")
-_lock: TextIO | None = None
+_locks: dict[str, TextIO] = {}  # of folders that this process has taken
 SCRIPTS = Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = SCRIPTS.parent / "config.yaml"
 
@@ -182,8 +181,9 @@ def begin(plan: Plan, only_look: bool = False) -> None:
 def take_over(plan: Plan) -> None:
     """Before the first job: make sure that nobody else works here. What is in the way ends the
     program with one message."""
+    lock_folder()
     with _told_of_the_disk():
-        _lock_folder()
+        plan.record()  # again: when it was read, another run may have been at work here
     for stage in plan.stages.values():
         holder = None if is_finished(stage) else holder_of(state_folder(stage.name, stage.key))
         if holder:
@@ -205,8 +205,8 @@ def _told_of_the_disk() -> Iterator[None]:
     """One message, and the end, where disk or system refuse."""
     try:
         yield
-    except OSError as error:
-        told = of_the_system(error)
+    except (OSError, UserError) as error:
+        told = error if isinstance(error, UserError) else of_the_system(error)
         if told is None:
             raise
         sys.exit(f"\n{told}\n")
@@ -216,33 +216,32 @@ def _holder_of_folder() -> str | None:
     """Which run works in this folder; None where there is none."""
     try:
         with open(RUN_LOCK, encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return lock.read().strip() or "another process"
+            held = file_lock.is_held(lock)
+            return (lock.read().strip() or "another process") if held else None
     except OSError:
-        pass
-    return None
+        return None
 
 
-def _lock_folder() -> None:
-    """Take the lock of this folder; it is held until this process ends, however it ends."""
-    global _lock
-    RUN_LOCK.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(RUN_LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held until the end)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        sys.exit(
-            f"\nanother run ({holder}) works in this folder: wait until it has ended, or stop it, "
-            "then start again\n"
-        )
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-    lock.flush()
-    _lock = lock
+def lock_folder() -> None:
+    """Take the lock of this folder; it is held until this process ends, however it ends. Where
+    that cannot be had the program ends with one message."""
+    here = os.path.realpath(RUN_LOCK)
+    if here in _locks:
+        return
+    with _told_of_the_disk():
+        RUN_LOCK.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(RUN_LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held until the end)
+        if not file_lock.take(lock):
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            sys.exit(
+                f"\nanother run ({holder}) works in this folder: wait until it has ended, or stop "
+                "it, then start again\n"
+            )
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+    _locks[here] = lock
     os.environ[RUN_VARIABLE] = str(os.getpid())  # so that jobs can say whose they are
 
 

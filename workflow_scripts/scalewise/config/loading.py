@@ -201,11 +201,13 @@ def _reads_files(settings: ExperimentSettings) -> bool:
 
 def _row(experiment: Experiment, row: ExperimentRow, settings: ProjectSettings) -> dict:
     """A row of the resolved configuration: as it was, unless it is free of the switches of
-    `compatibility`, which the configuration around it has written out by now."""
+    `compatibility`, or has those of another network: the configuration around it has its own
+    written out by now."""
     plain = row.model_dump(mode="json")
-    released_around = settings.compatibility == "authors_code"
-    if released_around and experiment.settings.compatibility != "authors_code":
-        plain.update(experiment.settings.model_dump(mode="json"))
+    of = experiment.settings
+    switched = (of.compatibility, of.network.name) == ("authors_code", settings.network.name)
+    if settings.compatibility == "authors_code" and not switched:
+        plain.update(of.model_dump(mode="json"))
     return plain
 
 

@@ -113,7 +113,11 @@ def index_files(root: str | Path, paths: Iterable[str], name: str) -> Index:
     }
     if entries != known:
         content = {"root": root, "name": name, "begun": begun, "files": entries}
-        write_text(cache, json.dumps(content))
+        try:
+            write_text(cache, json.dumps(content))
+        except OSError:
+            # it saves the next reading of all files; whoever cannot do without the disk says so
+            print(f"{cache}: could not be written", file=sys.stderr)
     found = {path: files[path] for path in stamps}
     return Index(digest_of(found), found, str(cache))
 
