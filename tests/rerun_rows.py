@@ -197,7 +197,7 @@ SETTINGS = [
         "`source_training`",
         FROM_TRAINING,
         {
-            **under("source_training", steps=31, batch=3, freeze_batchnorm=True),
+            **under("source_training", steps=31, batch=3, freeze_batchnorm=True, rare_classes=0.5),
             **under("source_training.optimizer", name="sgd", **OPTIMIZER),
             **under("source_training.schedule", **SCHEDULE),
             **under("source_training.augmentation", **AUGMENTATION),
@@ -299,19 +299,34 @@ SETTINGS = [
         {
             **under("retraining", epochs=2, source_batch=3, target_batch=3),
             **under("retraining", freeze_batchnorm=False, carry_optimizer=True),
+            **under("retraining", rare_classes=0.5, anchor=1),
             **under("retraining.optimizer", name="adamw", **OPTIMIZER),
             **under("retraining.schedule", **SCHEDULE),
             **under("retraining.augmentation", **AUGMENTATION),
         },
     ),
     Row(
-        "`retraining`: empty_patch, focal, target_augmentation; what the control sets itself",
+        "`retraining`: empty_patch, focal, target_augmentation, class_mix, label_weights, teacher, "
+        "consistency; what the control sets itself",
         LSE_FROM_RETRAINING,
         {
             **under("retraining", empty_patch="nan", target_weight=0.5, source_zoom=0.25),
+            **under("retraining", class_mix=0.5, label_weights="confidence", consistency=0.1),
+            "retraining.teacher.momentum": 0.9,
             **under("retraining.focal", beta=0.2, gamma=2, over="mean"),
             **under("retraining.target_augmentation", **AUGMENTATION),
         },
+    ),
+    Row(
+        "`retraining.teacher.confidence`, where there is no teacher",
+        NOTHING,
+        {"retraining.teacher.confidence": 0.9},
+    ),
+    Row(
+        "`retraining.teacher.confidence`, where there is one",
+        LSE_FROM_RETRAINING,
+        {"retraining.teacher.confidence": 0.9},
+        beside={"retraining.teacher.momentum": 0.9},
     ),
     Row(
         "`retraining.schedule`: drops, where it is no `step`",

@@ -161,14 +161,15 @@ def test_the_scale_is_drawn_evenly_in_its_logarithm():
     image, label = scene()
     for draw, factor in ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0)):
         _, view = augment(image, label, {**OFF, "scale": [0.5, 2.0]}, Draws(scale=draw))
-        np.testing.assert_array_equal(view, rescale(image, label, factor, (0, 0))[1])
+        np.testing.assert_array_equal(view, rescale(image, (label,), factor, (0, 0))[1][0])
 
 
 @pytest.mark.parametrize("factor", [0.4, 0.5, 0.77, 1.0, 1.3, 2.0, 3.1])
 @pytest.mark.parametrize("at", [(0.0, 0.0), (0.5, 0.5), (0.999, 0.999), (0.3, 0.8)])
 def test_image_and_label_stay_together_when_scaled(factor, at):
     image, label = scene(height=80, width=120, block=20)
-    assert disagreement(*rescale(image, label, factor, at)) == 0
+    scaled, (mapped,) = rescale(image, (label,), factor, at)
+    assert disagreement(scaled, mapped) == 0
 
 
 def test_a_label_that_is_shifted_by_a_few_pixels_would_be_seen():
@@ -179,7 +180,7 @@ def test_a_label_that_is_shifted_by_a_few_pixels_would_be_seen():
 
 def test_scaling_down_pads_with_ignored_pixels_of_the_mean_colour():
     image, label = scene()
-    view, mapped = rescale(image, label, 0.5, (0.0, 0.999))
+    view, (mapped,) = rescale(image, (label,), 0.5, (0.0, 0.999))
     inside = np.s_[0:20, 30:60]
     assert (mapped[inside] != IGNORE).all()
     outside = np.ones(label.shape, bool)
@@ -193,7 +194,7 @@ def test_scaling_down_pads_with_ignored_pixels_of_the_mean_colour():
 def test_scaling_up_cuts_at_the_place_that_is_said():
     image, label = scene()
     for at, part in (((0.0, 0.0), np.s_[:20, :30]), ((0.999, 0.999), np.s_[20:, 30:])):
-        _, mapped = rescale(image, label, 2.0, at)
+        _, (mapped,) = rescale(image, (label,), 2.0, at)
         np.testing.assert_array_equal(mapped, np.kron(label[part], np.ones((2, 2), np.uint8)))
 
 

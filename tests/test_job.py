@@ -365,6 +365,12 @@ RETRAINING = {
     "schedule": POLY,
     "augmentation": PLAIN,
     "target_augmentation": PLAIN,
+    "rare_classes": None,
+    "class_mix": 0,
+    "label_weights": "mask",
+    "teacher": {"momentum": 0},
+    "consistency": 0,
+    "anchor": 0,
 }
 
 

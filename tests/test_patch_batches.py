@@ -62,7 +62,7 @@ def one_patch(path, tau, *, predicted=0, entropy=0.25, label=0, **rules):
     shapes = ((predicted, CROP), (entropy, CROP), (label, SIZE))
     arrays = (np.broadcast_to(np.asarray(v), shape)[None] for v, shape in shapes)
     batches = PatchBatches(write_patches(path, *arrays), np.array(tau), 0, 1, PLAIN, **rules)
-    images, labels = batches.make(0)
+    images, labels, *_ = batches.make(0)
     return images[0].numpy(), labels[0].numpy(), batches
 
 
@@ -74,7 +74,7 @@ class TestPatchBatches:
         expected = [forward.make(step) for step in range(6)]
         backward = PatchBatches(path, tau, 3, 4, LIVELY)
         for step in (5, 0, 3, 3, 1, 4, 2, 5):
-            images, labels = backward.make(step)
+            images, labels, *_ = backward.make(step)
             assert torch.equal(images, expected[step][0])
             assert torch.equal(labels, expected[step][1])
         other = PatchBatches(path, tau, 4, 4, LIVELY)
@@ -87,7 +87,7 @@ class TestPatchBatches:
 
     def test_what_is_kept_between_steps_is_never_written_to(self, tmp_path):
         batches = PatchBatches(random_patches(tmp_path / "p.h5", 1), np.ones(3), 0, 1, PLAIN)
-        images, labels = batches.make(0)
+        images, labels, *_ = batches.make(0)
         first = images.clone(), labels.clone()
         images.zero_()
         labels.zero_()
@@ -95,7 +95,7 @@ class TestPatchBatches:
         assert torch.equal(again[0], first[0]) and torch.equal(again[1], first[1])
 
     def test_patches_are_scaled_up_to_the_working_size_as_bytes(self, tmp_path):
-        images, labels = PatchBatches(
+        images, labels, *_ = PatchBatches(
             random_patches(tmp_path / "p.h5"), np.ones(3), 0, 4, PLAIN
         ).make(0)
         assert images.shape == (4, *SIZE, 3) and images.dtype == torch.uint8
@@ -155,7 +155,7 @@ class TestPatchBatches:
                 )
             )
         batches = PatchBatches(tmp_path / "p.h5", np.ones(3), 0, 4, PLAIN)
-        images, labels = batches.make(0)
+        images, labels, *_ = batches.make(0)
         assert (labels == 0).all() and batches.empty == 0
         corners = [view[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() for view in images.numpy()]
         expected = [view[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() for view in image]

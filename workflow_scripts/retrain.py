@@ -3,7 +3,8 @@
 Writes `model.safetensors`, `training.csv`, and `optimizer.safetensors`. Optimiser and schedule
 begin anew in every round, so that a round depends on its inputs alone; with `carry_optimizer` the
 moments go on from the round before. With a target weight of 0 no patch is read: a control that
-makes as many steps on the source.
+makes as many steps on the source. A mean teacher, where there is one, begins as the student and
+ends with the round: what is written is the student.
 """
 
 import logging
@@ -11,19 +12,31 @@ import logging
 import numpy as np
 import torch
 
-from scalewise.artifacts import optimizer_file, selected_csv, thresholds_csv, training_csv
+from scalewise.artifacts import (
+    labels_csv,
+    optimizer_file,
+    selected_csv,
+    thresholds_csv,
+    training_csv,
+)
 from scalewise.data.dataset import DataSet
 from scalewise.job import Job, run
 from scalewise.models import store
-from scalewise.models.network import freeze_batchnorm, normalise
+from scalewise.models.network import freeze_batchnorm, normalise, upsample
 from scalewise.runtime import prepared
 from scalewise.selftraining.selection import step_count
 from scalewise.training.loop import train
-from scalewise.training.losses import focal_term, labelled_mean, pixel_cross_entropy
+from scalewise.training.losses import (
+    consistency,
+    focal_term,
+    labelled_mean,
+    pixel_cross_entropy,
+)
 from scalewise.training.optimizer_state import moments
-from scalewise.training.patch_batches import PatchBatches
+from scalewise.training.patch_batches import PatchBatch, PatchBatches
 from scalewise.training.randomness import derived_seed
-from scalewise.training.source_batches import SourceBatches
+from scalewise.training.source_batches import SourceBatches, class_pixels
+from scalewise.training.teacher import Teacher, labels_and_trust
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +44,12 @@ log = logging.getLogger(__name__)
 def _fit(patches: torch.Tensor, labels: torch.Tensor) -> bool:
     """Whether patches and source images have one size, and so can go through together."""
     return patches.shape[1:] == labels.shape[1:]
+
+
+def at_half_size(images: torch.Tensor) -> torch.Tensor:
+    """uint8 (N, H, W, 3) -> (N, H // 2, W // 2, 3): the mean of each four pixels."""
+    planes = images.permute(0, 3, 1, 2).float()
+    return torch.nn.functional.avg_pool2d(planes, 2).round().byte().permute(0, 2, 3, 1)
 
 
 def retrain(job: Job) -> None:
@@ -45,8 +64,16 @@ def retrain(job: Job) -> None:
         job.input("source_labels"),
         s["label_ids"],
     )
+    rare = s["rare_classes"]
+    rows = labels_csv.read(job.input("source_labels"), s["classes"]) if rare else []
     source_batches = SourceBatches(
-        source, seed, s["source_batch"], s["augmentation"], s["source_zoom"]
+        source,
+        seed,
+        s["source_batch"],
+        s["augmentation"],
+        s["source_zoom"],
+        rare,
+        class_pixels(rows, source) if rare else None,
     )
     patch_batches = None
     if job.has_input("patches"):
@@ -59,6 +86,9 @@ def retrain(job: Job) -> None:
             s["target_augmentation"],
             reliability=s["reliability"],
             constant_entropy=s["constant_entropy"],
+            label_weights=s["label_weights"],
+            class_mix=s["class_mix"],
+            rare_classes=rare,
         )
     selected = len(selected_csv.read(job.input("selected")))
     steps = step_count(selected, s)
@@ -69,39 +99,88 @@ def retrain(job: Job) -> None:
         if s["freeze_batchnorm"]:
             freeze_batchnorm(network)
 
-        def make_batch(step: int):
-            return source_batches.make(step), patch_batches.make(step) if patch_batches else None
+        teacher = None
+        if patch_batches and s["teacher"]["momentum"] > 0:
+            teacher = Teacher(network, s["teacher"]["momentum"])
+        anchors = []
+        if s["anchor"] > 0:
+            anchors = list(store.load(job.input("source_model")).network.to(device).parameters())
 
-        def pixel_losses(images, labels):
+        def make_batch(step: int):
+            batch = source_batches.make(step)
+            return batch, patch_batches.make(step, batch) if patch_batches else None
+
+        def logits_of(images, net=network):
             x = normalise(images.to(device), model.preprocessing)
-            logits = network(x.contiguous(memory_format=torch.channels_last))
+            return net(x.contiguous(memory_format=torch.channels_last))
+
+        def losses_of(logits, labels):
             return pixel_cross_entropy(logits, labels, align_corners=network.align_corners)
 
-        def patch_loss(losses, labels):
-            plain = labelled_mean(losses, labels, s["empty_patch"])
-            focal = focal_term(losses, labels, **s["focal"], empty=s["empty_patch"])
+        def taught(patches: PatchBatch):
+            """Labels of the patches, and the weights of their pixels or None."""
+            labels, pasted = patches.labels.to(device), patches.pasted.to(device)
+            if teacher is None:
+                weights = patches.weights
+                return labels, None if weights is None else weights.to(device).float() / 255
+            with torch.no_grad():
+                said = upsample(
+                    logits_of(patches.clean, teacher.network),
+                    labels.shape[1:],
+                    align_corners=network.align_corners,
+                )
+                own, trust = labels_and_trust(
+                    said, patches.outside.to(device), s["teacher"]["confidence"]
+                )
+                weights = torch.where(pasted, 1.0, trust[:, None, None])
+                return torch.where(pasted, labels, own), weights
+
+        def patch_loss(logits, patches, labels, weights):
+            losses = losses_of(logits, labels)
+            plain = labelled_mean(losses, labels, s["empty_patch"], weights)
+            focal = focal_term(
+                losses, labels, **s["focal"], empty=s["empty_patch"], weights=weights
+            )
             loss = s["target_weight"] * (plain + focal)
-            return {"loss": loss, "patch": plain, "focal": focal}
+            if s["consistency"] == 0:
+                return {"loss": loss, "patch": plain, "focal": focal}
+            with torch.no_grad():
+                half = logits_of(at_half_size(patches.images))
+            agree = consistency(
+                logits, half, patches.outside.to(device), align_corners=network.align_corners
+            )
+            loss = loss + s["consistency"] * agree
+            return {"loss": loss, "patch": plain, "focal": focal, "consistency": agree}
 
         def loss_parts(batch):
             (images, labels), patches = batch
             split, labels = len(labels), labels.to(device)
             if patches is None:
-                source = labelled_mean(pixel_losses(images, labels), labels)
+                source = labelled_mean(losses_of(logits_of(images), labels), labels)
                 nothing = torch.zeros_like(source)
                 yield {"loss": source, "source": source, "patch": nothing, "focal": nothing}
-            elif _fit(patches[1], labels):
+            elif _fit(patches.labels, labels):
                 # one pass for both: with frozen statistics an image's output is its own affair
-                labels = torch.cat([labels, patches[1].to(device)])
-                losses = pixel_losses(torch.cat([images, patches[0]]), labels)
-                source = labelled_mean(losses[:split], labels[:split])
-                part = patch_loss(losses[split:], labels[split:])
+                told = taught(patches)
+                logits = logits_of(torch.cat([images, patches.images]))
+                source = labelled_mean(losses_of(logits[:split], labels), labels)
+                part = patch_loss(logits[split:], patches, *told)
                 yield {**part, "loss": source + part["loss"], "source": source}
             else:
-                source = labelled_mean(pixel_losses(images, labels), labels)
+                source = labelled_mean(losses_of(logits_of(images), labels), labels)
                 yield {"loss": source, "source": source}
-                labels = patches[1].to(device)
-                yield patch_loss(pixel_losses(patches[0], labels), labels)
+                yield patch_loss(logits_of(patches.images), patches, *taught(patches))
+
+        @torch.no_grad()
+        def after_step(step: int, rate: float) -> None:
+            for own, anchor in zip(network.parameters(), anchors, strict=bool(anchors)):
+                own.lerp_(anchor, min(1.0, rate * s["anchor"]))
+            if teacher:
+                teacher.follow(network, step)
+
+        terms = ["loss", "source", "patch", "focal"]
+        if patch_batches and s["consistency"] > 0:
+            terms.append("consistency")
 
         def finish(columns, rows, optimizer):
             store.save(
@@ -122,13 +201,15 @@ def retrain(job: Job) -> None:
             network,
             make_batch,
             loss_parts,
-            terms=["loss", "source", "patch", "focal"],
+            terms=terms,
             steps=steps,
             seed=seed,
             optimizer_settings=s["optimizer"],
             schedule=s["schedule"],
             finish=finish,
             describe=describe,
+            after_step=after_step,
+            teacher=teacher.network if teacher else None,
             may_be_nan=("loss", "patch", "focal") if s.get("empty_patch") == "nan" else (),
             carried=optimizer_file.read(job.input("optimizer"))
             if job.has_input("optimizer")

@@ -6,7 +6,7 @@ run that was stopped goes on from its last state and ends in the same bits.
 
 import torch
 
-from scalewise.artifacts import training_csv
+from scalewise.artifacts import labels_csv, training_csv
 from scalewise.data.dataset import DataSet
 from scalewise.data.index import require_unchanged
 from scalewise.job import Job, run
@@ -16,7 +16,7 @@ from scalewise.runtime import prepared
 from scalewise.training.loop import train
 from scalewise.training.losses import cross_entropy
 from scalewise.training.randomness import derived_seed
-from scalewise.training.source_batches import SourceBatches
+from scalewise.training.source_batches import SourceBatches, class_pixels
 
 
 def train_source(job: Job) -> None:
@@ -28,7 +28,16 @@ def train_source(job: Job) -> None:
         job.input("source_labels"),
         s["label_ids"],
     )
-    batches = SourceBatches(source, s["seed"], s["batch"], s["augmentation"])
+    rare = s["rare_classes"]
+    rows = labels_csv.read(job.input("source_labels"), s["classes"]) if rare else []
+    batches = SourceBatches(
+        source,
+        s["seed"],
+        s["batch"],
+        s["augmentation"],
+        rare_classes=rare,
+        pixels=class_pixels(rows, source) if rare else None,
+    )
     with prepared(job) as device:
         torch.manual_seed(derived_seed(s["seed"], "weights"))
         model = store.build(s["network"], len(s["classes"]))

@@ -51,7 +51,12 @@ NETWORK_STAGES = frozenset(
 # stages of a round that say whether it is sound: of the network that labels, and of the result
 CHECKS = ("check_round", "check_result")
 # settings of retraining that say nothing where no patch is read
-_FOR_PATCHES = frozenset({"focal", "empty_patch", "target_augmentation"})
+_FOR_PATCHES = frozenset(
+    {
+        *("focal", "empty_patch", "target_augmentation"),
+        *("class_mix", "label_weights", "teacher", "consistency"),
+    }
+)
 PINNABLE = frozenset(OUTPUTS) - {"report", "check_data"}
 
 
@@ -412,7 +417,7 @@ class Plan:
             )
 
         begun = self._begin(s, seed, source, user=(name, seed, None))
-        model = Source(begun, "model.safetensors")
+        model = source_model = Source(begun, "model.safetensors")
         self.rounds.append(
             Round(name, seed, 0, {begun.name: begun, "evaluate": evaluate(model, 0)})
         )
@@ -494,8 +499,14 @@ class Plan:
                     retraining.update(
                         reliability=s.patches.reliability,
                         constant_entropy=s.threshold.constant_entropy,
-                        **s.retraining.model_dump(mode="json", include=_FOR_PATCHES),
+                        **{
+                            name: value
+                            for name, value in s.retraining.in_effect().items()
+                            if name in _FOR_PATCHES
+                        },
                     )
+                if s.retraining.anchor > 0:
+                    inputs["source_model"] = source_model
                 if s.retraining.carry_optimizer and optimizer:
                     inputs["optimizer"] = optimizer
                 stages["retrain"] = adapted = self._add(

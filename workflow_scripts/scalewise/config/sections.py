@@ -183,6 +183,9 @@ class AugmentationSettings(Section):
         return value
 
 
+OptionalTemperature = Annotated[Positive | None, BeforeValidator(nothing)]
+
+
 class SourceTrainingSettings(Section):
     """Training on the labelled source images (round 0)."""
 
@@ -391,9 +394,6 @@ class TeacherSettings(Section):
 
     def idle(self) -> set[str]:
         return {"confidence"} if self.momentum == 0 else set()
-
-
-OptionalTemperature = Annotated[Positive | None, BeforeValidator(nothing)]
 
 
 class RetrainingSettings(Section):

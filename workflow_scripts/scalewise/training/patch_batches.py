@@ -124,9 +124,9 @@ class PatchBatches:
         named = (f"{self._patches.image_id[item]} (patch {item})" for item in self._items(step))
         return "patches of " + ", ".join(named)
 
-    def make(self, step: int, source: tuple[Tensor, Tensor]) -> PatchBatch:
+    def make(self, step: int, source: tuple[Tensor, Tensor] | None = None) -> PatchBatch:
         """The patches of this step; source: images and labels of the step, as `SourceBatches.make`
-        gives them, of which parts may be pasted in."""
+        gives them, of which parts are pasted in where `class_mix` says so."""
         views = [
             self._view(item, step, place, source) for place, item in enumerate(self._items(step))
         ]

@@ -32,7 +32,7 @@ def batch_items(seed: int, purpose: str, step: int, batch: int, count: int) -> l
 def rare_class_items(
     seed: int, purpose: str, step: int, counts: np.ndarray, temperature: float, batch: int
 ) -> list[int]:
-    """As `batch_items`, but images of rare classes come more often (Hoyer et al., "DAFormer", 2022).
+    """As `batch_items`, but images of rare classes come more often (DAFormer, CVPR 2022).
 
     Each place of the batch draws a class, with probability softmax((1 - f) / temperature), f its
     share of all pixels, then one of the items that hold it. A function of seed and step alone.

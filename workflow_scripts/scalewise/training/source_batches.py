@@ -1,12 +1,21 @@
 """Batches of labelled source images: which, and how they are seen, follows from seed and step."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from scalewise.artifacts.labels_csv import LabelRow
 from scalewise.data.augmentation import augment, zoom
 from scalewise.data.dataset import DataSet
 from scalewise.training.randomness import batch_items, generator, rare_class_items
+
+
+def class_pixels(rows: Iterable[LabelRow], source: DataSet) -> np.ndarray:
+    """int64 (images, K): the pixels of each class in the images of a set, in its order."""
+    pixels = {row.id: row.pixels for row in rows}
+    return np.array([pixels[name] for name in source.ids], np.int64)
 
 
 class SourceBatches:

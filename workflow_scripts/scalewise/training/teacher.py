@@ -35,9 +35,7 @@ class Teacher:
             own.copy_(new)
 
 
-def labels_and_trust(
-    logits: Tensor, outside: Tensor, confidence: float
-) -> tuple[Tensor, Tensor]:
+def labels_and_trust(logits: Tensor, outside: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
     """What a teacher says of a batch, and how far each image's labels are trusted.
 
     Args:
