@@ -9,8 +9,8 @@ RESULT ?=
 ARGS ?=
 BIN = .venv/bin
 # a name as one word of the shell, whatever is in it
-word = '$(subst ','\'',$(1))'
-CONFIGFILE = $(if $(CONFIG),--configfile $(call word,$(CONFIG)))
+quoted = '$(subst ','\'',$(1))'
+CONFIGFILE = $(if $(CONFIG),--configfile $(call quoted,$(CONFIG)))
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(CONFIGFILE) $(ARGS)
 
 # files of tests side by side, a process for each core
@@ -31,7 +31,7 @@ explain: .venv/ready
 
 # The configuration that made a result: make rerun RESULT=results/retrain/<key>   (ARGS=--run makes it again)
 rerun: .venv/ready
-	@$(BIN)/python workflow_scripts/rerun.py $(call word,$(RESULT)) $(ARGS)
+	@$(BIN)/python workflow_scripts/rerun.py $(call quoted,$(RESULT)) $(ARGS)
 
 # Results that nothing refers to any more: a list; ARGS=--remove removes them.
 clean-unused: .venv/ready
