@@ -414,7 +414,7 @@ def world(tmp_path, monkeypatch):
             "locations": {"source": ".", "target": ".", "validation": "."},
         }
         job = Job(description, 1, 1)
-        Path(folder).mkdir()
+        Path(folder).mkdir(exist_ok=True)
         work(job)
         return job
 
@@ -533,6 +533,52 @@ class TestStages:
         still = {k for k in before if torch.equal(before[k], after[k])}
         assert still == {k for k in before if "running_" in k or "num_batches" in k}
 
+    LATER = {
+        "class_mix": {"class_mix": 1.0},
+        "soft weights": {"label_weights": "confidence"},
+        "teacher": {"teacher": {"momentum": 0.9, "confidence": 0.4}},
+        "consistency": {"consistency": 0.5},
+        "rare classes": {"rare_classes": 0.05},
+        "anchor": {"anchor": 50.0},
+        "all": {
+            "class_mix": 0.5, "teacher": {"momentum": 0.9, "confidence": 0.4}, "consistency": 0.5,
+            "rare_classes": 0.05, "anchor": 50.0,
+        },
+    }  # fmt: skip
+
+    @pytest.mark.parametrize("what", LATER)
+    def test_what_later_papers_add_has_an_effect_and_goes_on_in_the_same_bits(
+        self, world, what, monkeypatch
+    ):
+        self.patches(world)
+        rows = [thresholds_csv.ThresholdRow(c, 0.9, "", 1, 1, 0.5, 9) for c in CLASSES]
+        thresholds_csv.write("thresholds.csv", rows)
+
+        def trained(folder, settings):
+            world(
+                retrain.retrain, folder, settings, **MODEL, **SOURCE, source_model=MODEL["model"],
+                selected="selected.csv", patches="patches/patches.h5", thresholds="thresholds.csv",
+            )  # fmt: skip
+            return {
+                name: Path(folder, name).read_bytes()
+                for name in ("model.safetensors", "training.csv")
+            }
+
+        settings = {**RETRAINING, **self.LATER[what]}
+        whole = trained("whole", settings)
+        assert whole != trained("plain", RETRAINING)
+        make = retrain.SourceBatches.make
+
+        def gone(self, step):
+            if step == 4:
+                raise UserError("a file is gone")
+            return make(self, step)
+
+        with monkeypatch.context() as patch, pytest.raises(UserError, match="gone"):
+            patch.setattr(retrain.SourceBatches, "make", gone)
+            trained("stopped", settings)
+        assert trained("stopped", settings) == whole
+
     def test_thresholds_that_keep_nothing_at_all_stop_before_training(self, world):
         self.patches(world)
         settings = {
@@ -647,6 +693,7 @@ class TestStages:
             "freeze_batchnorm": False, "label_ids": RETRAINING["label_ids"],
             "network": NETWORK, "steps": 3, "batch": 2, "optimizer": OPTIMIZER,
             "schedule": {**POLY, "name": "constant"}, "augmentation": PLAIN,
+            "rare_classes": None,
         }  # fmt: skip
         for folder, seed in (("one", 0), ("two", 0), ("three", 1)):
             world(train_source.train_source, folder, {**settings, "seed": seed}, **SOURCE)
