@@ -381,7 +381,11 @@ SOURCE = {"source_images": "images.csv", "source_labels": "labels.csv"}
 MODEL = {"model": "model.safetensors"}
 
 
-SCORING = {"classes": CLASSES, "constant_entropy": "zero"}
+ONE_VIEW = {"scales": [1.0], "flip": False}
+SCORING = {"classes": CLASSES, "constant_entropy": "zero", "prediction": ONE_VIEW}
+
+
+FIELDS = ("image", "predicted", "entropy", "label", "position")
 
 
 class TestStages:
@@ -389,7 +393,7 @@ class TestStages:
         settings = {
             "classes": CLASSES, "seed": 0, "round": 1, "per_image": 2, "scale": scale,
             "claim_images": 2, "constant_entropy": "zero", "resample": False, "extra_images": 0,
-            **changes,
+            "prediction": ONE_VIEW, **changes,
         }  # fmt: skip
         return stage(
             infer_patches.infer, folder, settings,
@@ -445,6 +449,27 @@ class TestStages:
         assert content["label"].shape == (6, *SIZE)
         # two sampled images, two crops each
         assert reader.claim()["scaled_pixels"].sum() == 4 * SIZE[0] * SIZE[1]
+
+    def test_where_views_disagree_no_pixel_teaches_and_nothing_else_changes(self, world):
+        model = store.load("model.safetensors")
+        model.network.eval()
+        image = torch.from_numpy(np.asarray(Image.open("3.png")).copy())[None]
+        logits = full_logits(model, image, torch.device("cpu"))
+        with torch.no_grad():
+            model.network.classifier.bias -= logits.mean((0, 2, 3))  # several classes are predicted
+        store.save("model.safetensors", model.network, NETWORK, CLASSES, SIZE)
+        views = {"scales": [1.0, 1.5], "flip": True}
+        self.patches(world, "mean", prediction=views)
+        self.patches(world, "agreeing", prediction={**views, "agreement": True})
+        mean, agreeing = (
+            patches_h5.PatchReader(f"{f}/patches.h5").read(slice(None), FIELDS)
+            for f in ("mean", "agreeing")
+        )
+        apart = np.isinf(agreeing["entropy"])
+        assert 0 < apart.sum() < apart.size and not np.isinf(mean["entropy"]).any()
+        np.testing.assert_array_equal(agreeing["entropy"][~apart], mean["entropy"][~apart])
+        for name in ("image", "predicted", "label", "position"):
+            np.testing.assert_array_equal(agreeing[name], mean[name])
 
     def test_repeated_and_further_images_get_further_crops(self, world):
         self.patches(world, "again", extra_images=1)

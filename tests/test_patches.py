@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalewise.selftraining.confidence import from_probabilities, normalised_entropy
+from scalewise.selftraining.confidence import normalised_entropy, pixel_confidence
 from scalewise.selftraining.patches import (
     Crop,
     crop_positions,
@@ -300,6 +300,14 @@ def test_nothing_is_reliable_below_a_threshold_of_0_and_everything_below_infinit
     assert reliable_list(tau, nan_is_reliable=True) == [False, False, True, True, True]
 
 
+def test_infinite_entropy_is_above_every_threshold_and_above_none_at_all():
+    prediction = torch.tensor([[[0, 1, 2]]], dtype=torch.uint8)
+    entropy, tau = torch.full((1, 1, 3), math.inf), [0.5, math.inf, math.nan]
+    for undefined in (False, True):
+        sure = reliable(prediction, entropy, torch.tensor(tau), nan_is_reliable=undefined)
+        assert not sure.any()
+
+
 def test_reliability_of_maps_that_do_not_fit_is_refused():
     with pytest.raises(ValueError, match="differ"):
         reliable(PREDICTION, ENTROPY[:, :, :2], torch.ones(3))
@@ -393,7 +401,7 @@ def test_nearest_filtering_equals_a_search_for_the_nearest_pixel(seed, small, mo
 def test_the_released_programs_patches_are_reproduced(source):
     data = np.load(DATA / f"official_selftraining_{source}.npz", allow_pickle=False)
     probabilities = torch.from_numpy(data["probabilities"])
-    confidence = from_probabilities(probabilities)
+    confidence = pixel_confidence(probabilities)
     normalised = normalised_entropy(
         confidence.entropy, confidence.prediction, 19, constant_entropy="nan"
     )
@@ -416,7 +424,7 @@ def test_the_released_programs_patches_are_reproduced(source):
 
 def test_the_stored_patches_tell_the_released_program_from_ours():
     data = np.load(DATA / "official_selftraining_synthia.npz", allow_pickle=False)
-    confidence = from_probabilities(torch.from_numpy(data["probabilities"]))
+    confidence = pixel_confidence(torch.from_numpy(data["probabilities"]))
     normalised = normalised_entropy(
         confidence.entropy, confidence.prediction, 19, constant_entropy="nan"
     )

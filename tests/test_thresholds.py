@@ -147,6 +147,14 @@ def test_kept_pixels_are_those_below_the_threshold_and_padding_counts_nowhere():
     assert kept.tolist() == [2, 2, 1, 0]
 
 
+def test_infinite_entropy_is_seen_and_never_kept():
+    predicted, tau = np.array([0, 1, 2], np.uint8), np.array([0.5, np.inf, np.nan])
+    for undefined in (False, True):
+        entropy = np.full(3, np.inf, np.float16)
+        seen, kept = count_kept(predicted, entropy, tau, nan_is_reliable=undefined)
+        assert seen.tolist() == [1, 1, 1] and kept.tolist() == [0, 0, 0]
+
+
 def test_selection_and_thresholds_do_not_import_torch():
     program = "import sys, scalewise.selftraining.ranking; sys.exit('torch' in sys.modules)"
     library = str(Path(scalewise.__file__).parents[1])

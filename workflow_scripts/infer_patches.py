@@ -11,7 +11,7 @@ import torch
 from scalewise.artifacts import patches_h5, selected_csv
 from scalewise.artifacts.patch_parts import PatchParts
 from scalewise.data.dataset import DataSet
-from scalewise.inference import batches, full_logits
+from scalewise.inference import batches, predict
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.resuming import items
@@ -59,10 +59,16 @@ def infer(job: Job) -> None:
         done = work.first
         left = [target.position[name] for name, _ in used[done:]]
         for part, images in batches(target.image, left):
-            sure = pixel_confidence(full_logits(model, images, device))
+            probabilities, agree = predict(model, images, device, **s["prediction"])
+            sure = pixel_confidence(probabilities)
             normalised = normalised_entropy(
                 sure.entropy, sure.prediction, classes, constant_entropy=s["constant_entropy"]
             )
+            if agree is not None:
+                # Infinity is above every threshold, so all who read the entropy keep such a pixel
+                # out, and count it as seen, without a further map. Only here: scores and the scale
+                # of the entropy are of all pixels, so that the filter moves no threshold.
+                normalised = normalised.masked_fill(~agree, torch.inf)
             of_batch = ClaimCounter(classes)
             for i, number in enumerate(range(done, done + len(part))):
                 cut = cut_patches(
@@ -87,7 +93,9 @@ def infer(job: Job) -> None:
                 if number in sample:
                     for k, crop in enumerate(crops[number]):
                         scaled = scale_images(cut.image[k][None], size)
-                        again = pixel_confidence(full_logits(model, scaled, device))
+                        again = pixel_confidence(
+                            predict(model, scaled, device, **s["prediction"])[0]
+                        )
                         before = crop.of(sure.entropy[i])[None]
                         of_batch.add(cut.predicted[k][None], before, cut.labels[k][None], again)
             done += len(part)

@@ -271,6 +271,29 @@ def _added_up(steps: PortionSteps) -> list[float]:
     return [1.0 if 1 < p < 1 + 1e-9 else p for p in sums]
 
 
+class PredictionSettings(Section):
+    """From which views of a target image its labels come; evaluation has one view always."""
+
+    scales: Annotated[list[Positive], Field(min_length=1)] = Field(
+        description="of the input; probabilities are the mean over them"
+    )
+    flip: Truth = Field(description="mirror images too, at each scale")
+    agreement: Truth = Field(
+        description="a pixel teaches only where all of these views predict the same class"
+    )
+
+    @field_validator("scales")
+    @classmethod
+    def _each_once(cls, value: list[float]) -> list[float]:
+        twice = [scale for scale in value if value.count(scale) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]:g} stands twice; a view that is seen again says no more")
+        return value
+
+    def idle(self) -> set[str]:
+        return set() if len(self.scales) > 1 or self.flip else {"agreement"}
+
+
 class SelectionSettings(Section):
     """Which target images are confident."""
 
@@ -452,6 +475,7 @@ class ExperimentSettings(Section):
     network: Network = Field(description="the network, and what an image is to it")
     source_training: SourceTrainingSettings
     rounds: RoundsSettings
+    prediction: PredictionSettings
     selection: SelectionSettings
     threshold: ThresholdSettings
     patches: PatchesSettings

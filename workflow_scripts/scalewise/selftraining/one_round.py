@@ -14,8 +14,8 @@ from scalewise.artifacts.scores_csv import Scores
 from scalewise.selftraining.confidence import (
     Confidence,
     class_statistics,
-    from_probabilities,
     normalised_entropy,
+    pixel_confidence,
 )
 from scalewise.selftraining.patches import Crop, Size, cut_patches, pseudo_labels, scale_images
 from scalewise.selftraining.ranking import rank_and_count
@@ -148,7 +148,7 @@ def make_patches(
 def _confidence(
     probabilities: np.ndarray, constant_entropy: str
 ) -> tuple[Confidence, torch.Tensor]:
-    sure = from_probabilities(torch.from_numpy(probabilities))
+    sure = pixel_confidence(torch.from_numpy(probabilities))
     normalised = normalised_entropy(
         sure.entropy,
         sure.prediction,

@@ -303,7 +303,7 @@ def reliable(
 
     Args:
         prediction: (N, h, w) integer, below K.
-        normalised: (N, h, w) float, the normalised entropy.
+        normalised: (N, h, w) float, the normalised entropy; infinity is never reliable.
         tau: (K,) float, from `thresholds.class_thresholds`; compared in float32. Nothing is below
             0, which is how a class that the source lacks is kept out.
         nan_is_reliable: count an undefined entropy or threshold as reliable, as the released
@@ -322,7 +322,9 @@ def reliable(
         )
     tau = torch.as_tensor(tau, dtype=torch.float32, device=prediction.device)
     limit = tau[prediction.long()]
-    return ~(normalised >= limit) if nan_is_reliable else normalised < limit
+    if nan_is_reliable:
+        return ~(normalised >= limit) & (normalised != torch.inf)  # nor where the limit is NaN
+    return normalised < limit
 
 
 def filter_labels(labels: Tensor, reliable: Tensor, *, upscaling: str = "nearest") -> Tensor:

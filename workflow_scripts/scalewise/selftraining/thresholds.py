@@ -87,7 +87,7 @@ def count_kept(
     Args:
         predicted: uint8, any shape; `IGNORE` where there is no pixel (padding), which counts
             nowhere.
-        entropy: float, the same shape, normalised.
+        entropy: float, the same shape, normalised; infinity is never kept.
         tau: (K,) float, compared in float32.
         nan_is_reliable: as in `patches.reliable`.
 
@@ -97,6 +97,8 @@ def count_kept(
     real = predicted != IGNORE
     predicted, entropy = predicted[real], entropy[real].astype(np.float32)
     limit = np.asarray(tau, dtype=np.float32)[predicted]
-    kept = ~(entropy >= limit) if nan_is_reliable else entropy < limit
+    kept = entropy < limit
+    if nan_is_reliable:
+        kept = ~(entropy >= limit) & (entropy != np.inf)
     counts = (np.bincount(p, minlength=len(tau)) for p in (predicted, predicted[kept]))
     return tuple(counts)
