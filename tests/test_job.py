@@ -487,6 +487,26 @@ class TestStages:
         sizes = [reader.patch(k, ("predicted",))["predicted"].shape for k in range(len(reader))]
         assert sizes == [(8, 12), (4, 6)] * 3
 
+    def test_an_image_scaled_down_is_stored_whole_with_its_place_and_no_label_around_it(
+        self, world
+    ):
+        self.patches(world, scale=[0.5, 2])
+        reader = patches_h5.PatchReader("patches/patches.h5")
+        assert reader.image_id == ["i3", "i3", "i1", "i1", "i7", "i7"] and reader.crop == SIZE
+        for k in (0, 2, 4):
+            read = reader.patch(k, ("image", "predicted", "label", "place", "position"))
+            whole = np.asarray(Image.open(f"{reader.image_id[k][1:]}.png"))
+            assert np.array_equal(read["image"], whole) and read["position"].tolist() == [0, 0]
+            top, left, height, width = read["place"].tolist()
+            assert (height, width) == (8, 12)
+            there = np.zeros(SIZE, bool)
+            there[top : top + height, left : left + width] = True
+            assert ((read["label"] == 255) == ~there).all()
+            up = reader.patch(k + 1, ("label", "place"))
+            assert up["place"].tolist() == [0, 0, *SIZE] and (up["label"] < 3).all()
+        # of the two sampled images the crop that is scaled up, each
+        assert reader.claim()["scaled_pixels"].sum() == 2 * SIZE[0] * SIZE[1]
+
     def test_a_crop_as_large_as_its_image_is_cut_once(self, world):
         self.patches(world, scale=1)
         reader = patches_h5.PatchReader("patches/patches.h5")

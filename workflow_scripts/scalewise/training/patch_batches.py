@@ -1,4 +1,4 @@
-"""Batches of scaled-up patches with their filtered labels; seed and step say which and how."""
+"""Batches of scaled patches with their filtered labels; seed and step say which and how."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from scalewise.artifacts import patches_h5
 from scalewise.data.augmentation import augment
 from scalewise.data.cache import ArrayCache
-from scalewise.selftraining.patches import pseudo_labels, scale_images
+from scalewise.selftraining.patches import Box, patch_image, pseudo_labels
 from scalewise.taxonomy import IGNORE
 from scalewise.training.randomness import batch_items, generator
 
@@ -50,15 +50,18 @@ class PatchBatches:
         return len(self._without_label)
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The patch scaled up, uint8 (H, W, 3), and its label, uint8 (H, W), 255 = unreliable."""
-        fields = self._patches.patch(number, ("image", "predicted", "entropy", "label"))
+        """The patch, uint8 (H, W, 3), and its label, uint8 (H, W), 255 = none or unreliable."""
+        fields = self._patches.patch(number, ("image", "predicted", "entropy", "label", "place"))
+        place = Box(*fields.pop("place").tolist())
         patch = {name: torch.from_numpy(values)[None] for name, values in fields.items()}
-        label = pseudo_labels(
-            patch["label"], patch["predicted"], patch["entropy"], self._tau, **self._rules
-        )[0].numpy()
+        label = torch.full_like(patch["label"], IGNORE)
+        place.of(label)[:] = pseudo_labels(
+            place.of(patch["label"]), patch["predicted"], patch["entropy"], self._tau, **self._rules
+        )
         if (label == IGNORE).all():
             self._without_label.add(number)
-        return scale_images(patch["image"], label.shape)[0].numpy(), label
+        image = patch_image(patch["image"][0], place, label.shape[1:])
+        return image.numpy(), label[0].numpy()
 
     def _items(self, step: int) -> list[int]:
         return batch_items(self._seed, "patches", step, self._batch, len(self._patches))
