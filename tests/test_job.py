@@ -561,6 +561,12 @@ class TestStages:
         assert sum(row.seen for row in some) == 6 * 8 * 12
         assert all(np.isnan(row.kept) == (row.seen == 0) for row in some)
         assert all(row.tau == np.inf for row in computed("all", 0.0, estimator="none"))
+        rates = computed("rate", 0.0, estimator="rate", portion=0.5)
+        for row in rates:
+            assert row.image == "" and row.ranked == 10
+            # half of its pixels, but for those that are as sure as the last
+            assert row.tau == 1 if row.seen == 0 else abs(row.kept - 0.5) < 0.1
+        assert any(row.seen for row in rates)
 
     def retrained(
         self, world, folder: str, changes: dict, tau: float = 0.9, **inputs

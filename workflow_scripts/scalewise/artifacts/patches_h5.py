@@ -8,7 +8,8 @@ Datasets, n patches whose largest crop is (h, w) by side, training size (H, W):
     place     int32 (n, 4)          where in (H, W) the scaled crop comes: top, left, height, width
     image     uint8 (n, h, w, 3)    the crop, RGB, at its own size (scaled on reading)
     predicted uint8 (n, h, w)       class predicted at the original scale
-    entropy   float16 (n, h, w)     its entropy, normalised per image and predicted class
+    entropy   float16 (n, h, w)     its entropy, normalised per image and predicted class; infinite
+                                    where views of the image disagree
     label     uint8 (n, H, W)       argmax of the probabilities scaled to the place, unfiltered
 
 The place is all of (H, W) but for patches that are scaled down: there `label` is 255 around it.

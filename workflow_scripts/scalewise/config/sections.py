@@ -320,8 +320,9 @@ class SelectionSettings(Section):
 class ThresholdSettings(Section):
     """Which pixels of the patches are reliable."""
 
-    estimator: Literal["at_rank", "pooled", "none"] = Field(
-        description="tau from the first image not taken, pooled over its neighbours, or no filter"
+    estimator: Literal["at_rank", "pooled", "rate", "none"] = Field(
+        description="tau from the first image not taken, pooled over its neighbours, so that the "
+        "share p of each class's pixels is kept, or no filter"
     )
     pool: Count = Field(description="of pooled: ranked images on each side of the rank")
     constant_entropy: Literal["zero", "nan"] = Field(
