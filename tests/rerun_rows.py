@@ -256,6 +256,18 @@ SETTINGS = [
         },
     ),
     Row(
+        "`prediction`: scales, flip",
+        FROM_SCORING,
+        under("prediction", scales=[1, 1.5], flip=True),
+    ),
+    Row("`prediction.agreement`, of one view", NOTHING, {"prediction.agreement": True}),
+    Row(
+        "`prediction.agreement`, of several",
+        LSE_FROM_PATCHES,
+        {"prediction.agreement": True},
+        beside={"prediction.flip": True},
+    ),
+    Row(
         "`selection`: scope, minimum_per_class, missing_classes",
         CHECK + FROM_SELECTING,
         under("selection", scope="global", minimum_per_class=2, missing_classes="trust"),

@@ -1,5 +1,6 @@
 """Every kind of file reads back as it was written; nothing half-written takes a file's name."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -349,6 +350,27 @@ def test_patches_of_several_sizes_read_back_at_their_own_size(tmp_path):
     assert (padded["entropy"][~outside] >= 1).all()
 
 
+def test_places_read_back_and_are_the_whole_patch_where_none_are_given(tmp_path):
+    rng = np.random.default_rng(0)
+    place = np.array([[1, 2, 5, 6], [0, 0, 6, 8]])
+    with patches_h5.writing(tmp_path / "p.h5", 3, (3, 4), (6, 8)) as writer:
+        writer.append(dataclasses.replace(some_patches(2, rng), place=place))
+        writer.append(some_patches(1, rng))
+    reader = patches_h5.PatchReader(tmp_path / "p.h5")
+    read = reader.read(slice(None), ("place",))["place"]
+    assert read.tolist() == [[1, 2, 5, 6], [0, 0, 6, 8], [0, 0, 6, 8]]
+    assert reader.patch(0, ("place",))["place"].tolist() == [1, 2, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "place", [(1, 0, 6, 8), (0, 1, 6, 8), (-1, 0, 2, 2), (0, 0, 0, 2), (2**31 - 1, 0, 1, 1)]
+)
+def test_a_place_outside_of_its_patch_is_refused_on_reading(tmp_path, place):
+    path = written_patches(tmp_path)
+    replaced(path, "place", data=np.array([[0, 0, 6, 8], place, [0, 0, 1, 1]], np.int32))
+    refused(patches_h5.PatchReader, path, "a crop has its place outside of the patch")
+
+
 @pytest.mark.parametrize("sizes", [[(4, 2)], [(3, 6)]])
 def test_a_crop_larger_than_the_file_says_is_refused(tmp_path, sizes):
     batch = sized_patches(sizes, np.random.default_rng(0))
@@ -381,8 +403,9 @@ def test_no_patches_at_all_are_a_file_too(tmp_path):
 def test_a_file_of_another_format_is_no_file_of_patches(tmp_path):
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file["image_id"] = 1
-        file.attrs["format"] = "scalewise patches 1"
-    with pytest.raises(UserError, match=r"p\.h5: not a file of format"):
+        file.attrs["format"] = "scalewise patches 2"
+    said = r"p\.h5: not a file of format 'scalewise patches 3', but of 'scalewise patches 2'"
+    with pytest.raises(UserError, match=said):
         patches_h5.PatchReader(tmp_path / "p.h5")
 
 
@@ -467,8 +490,8 @@ def test_patches_of_absurd_size_are_refused_though_they_pack_well(tmp_path):
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file.attrs["format"] = patches_h5.FORMAT
         file["image_id"] = np.array(["a"], h5py.string_dtype())
-        for name in ("position", "size"):
-            file[name] = np.zeros((1, 2), np.int32)
+        for name, values in (("position", 2), ("size", 2), ("place", 4)):
+            file[name] = np.zeros((1, values), np.int32)
         for name, kind in (("image", np.uint8), ("predicted", np.uint8), ("entropy", np.float16)):
             file.create_dataset(name, (1, 0, 0, 3)[: 4 if name == "image" else 3], kind)
         label = file.create_dataset(

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from scalewise.selftraining.confidence import (
     class_statistics,
-    from_probabilities,
     normalised_entropy,
     pixel_confidence,
 )
@@ -25,24 +24,25 @@ def two_pixels(*distributions):
 
 
 def test_a_uniform_pixel_has_entropy_ln_k_and_the_lowest_class():
-    confidence = pixel_confidence(torch.zeros(1, 4, 1, 1))
+    confidence = pixel_confidence(torch.full((1, 4, 1, 1), 0.25))
     assert confidence.entropy.item() == pytest.approx(math.log(4), abs=1e-6)
     assert confidence.maximum.item() == 0.25
     assert confidence.prediction.item() == 0
 
 
 def test_a_certain_pixel_has_no_entropy_and_no_nan():
-    confidence = pixel_confidence(two_pixels([0.0, 1000.0, 0.0]))
+    confidence = pixel_confidence(two_pixels([0.0, 1.0, 0.0]))
     assert confidence.entropy.item() == pytest.approx(0, abs=1e-9)
     assert confidence.maximum.item() == 1
     assert confidence.prediction.item() == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_confidence_is_float32_whatever_the_logits_are(dtype):
-    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
-    confidence = pixel_confidence(logits)
-    expected = pixel_confidence(logits.float())
+def test_confidence_is_float32_whatever_the_probabilities_are(dtype):
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.randn(2, 3, 4, 5, generator=generator).softmax(1).to(dtype)
+    confidence = pixel_confidence(probabilities)
+    expected = pixel_confidence(probabilities.float())
     assert confidence.probabilities.dtype == torch.float32
     assert confidence.maximum.dtype == torch.float32
     assert confidence.entropy.dtype == torch.float32
@@ -51,19 +51,11 @@ def test_confidence_is_float32_whatever_the_logits_are(dtype):
     assert confidence.entropy.shape == (2, 4, 5)
 
 
-def test_probabilities_give_the_same_as_their_logits():
-    logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(1))
-    for one, other in zip(
-        pixel_confidence(logits), from_probabilities(logits.softmax(dim=1)), strict=True
-    ):
-        assert torch.equal(one, other)
-
-
 def test_a_broken_network_is_an_error_and_not_a_confident_one():
     logits = torch.zeros(1, 3, 2, 2)
     logits[0, 1, 0, 0] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
-        pixel_confidence(logits)
+        pixel_confidence(logits.softmax(dim=1))
 
 
 def test_more_classes_than_a_label_map_can_hold_are_refused():
@@ -71,7 +63,7 @@ def test_more_classes_than_a_label_map_can_hold_are_refused():
         pixel_confidence(torch.zeros(1, 256, 1, 1))
 
 
-def test_logits_of_one_image_without_its_own_dimension_are_refused():
+def test_probabilities_of_one_image_without_its_own_dimension_are_refused():
     with pytest.raises(ValueError, match="images, classes"):
         pixel_confidence(torch.zeros(3, 2, 2))
 
@@ -198,7 +190,7 @@ def test_entropy_and_statistics_equal_a_loop_over_images_and_classes(
 @pytest.mark.parametrize("source", ["gta5", "synthia"])
 def test_stored_scores_follow_from_the_stored_probabilities(source):
     data = np.load(DATA / f"official_selftraining_{source}.npz", allow_pickle=False)
-    confidence = from_probabilities(torch.from_numpy(data["probabilities"]))
+    confidence = pixel_confidence(torch.from_numpy(data["probabilities"]))
     normalised = normalised_entropy(
         confidence.entropy, confidence.prediction, 19, constant_entropy="nan"
     )

@@ -348,8 +348,18 @@ MISTAKES = {
     "patches: {scale: 0}": (
         "mine.yaml: patches.scale: must be positive; 0 is not. The paper's scale is 2"
     ),
-    "patches: {scale: 0.5}": (
-        "mine.yaml: patches.scale: must be 1 (the original scale) or more, not 0.5"
+    "patches: {scale: [1, {from: 0, to: 2}]}": (
+        "mine.yaml: patches.scale: must be positive; 0 is not. The paper's scale is 2"
+    ),
+    "patches: {scale: [1, two]}": (
+        "mine.yaml: patches.scale (entry 2): must be a number, not 'two'"
+    ),
+    "prediction: {scales: [1, 2, 1]}": (
+        "mine.yaml: prediction.scales: 1 stands twice; a view that is seen again says no more"
+    ),
+    "prediction: {scales: []}": "mine.yaml: prediction.scales: must have at least 1 entry",
+    "prediction: {scales: [1, 0]}": (
+        "mine.yaml: prediction.scales (entry 2): must be more than 0, not 0"
     ),
     "patches: {scale: .nan}": "mine.yaml: patches.scale: must be a finite number, not nan",
     "patches: {scale: .inf}": "mine.yaml: patches.scale: must be a finite number, not inf",
@@ -705,6 +715,10 @@ def test_what_the_command_line_makes_of_null_and_numbers_is_understood(load_text
     assert settings.network.classifier_branches == 2 and settings.network.weights is None
     assert settings.source_training.weights is settings.data.source_size is None
     assert settings.patches.scale == {"from": 1.0, "to": 2.5}
+    text = {"patches": {"scale": "[1, {from: 0.5, to: 2}]"}}
+    patches = load_text("", text).settings.patches
+    assert patches.scale == [1.0, {"from": 0.5, "to": 2.0}]
+    assert patches.scale_text == "scales 1, 0.5 to 2"
     assert settings.rounds.portion_list[-1] == 1.0  # not a rounding error more
 
 
@@ -768,8 +782,13 @@ def test_portions_are_added_up_one_by_one(load_text):
             "mine.yaml: patches.scale: a range has both ends, as in {from: 1, to: 2}",
         ),
         (
-            "patches: {scale: [2, 0.5]}",
-            "mine.yaml: patches.scale: must be 1 (the original scale) or more, not 0.5",
+            "patches: {scale: [2, {from: 2, to: 1}]}",
+            "mine.yaml: patches.scale: a range starts with the smaller scale, as in "
+            "{from: 1, to: 2}",
+        ),
+        (
+            "patches: {scale: [2, {from: 2}]}",
+            "mine.yaml: patches.scale: a range has both ends, as in {from: 1, to: 2}",
         ),
         ("compatibility: paper", "mine.yaml: compatibility: must be one of none, authors_code, "
          "not 'paper'"),

@@ -426,7 +426,11 @@ SOURCE = {"source_images": "images.csv", "source_labels": "labels.csv"}
 MODEL = {"model": "model.safetensors"}
 
 
-SCORING = {"classes": CLASSES, "constant_entropy": "zero"}
+ONE_VIEW = {"scales": [1.0], "flip": False}
+SCORING = {"classes": CLASSES, "constant_entropy": "zero", "prediction": ONE_VIEW}
+
+
+FIELDS = ("image", "predicted", "entropy", "label", "position")
 
 
 class TestStages:
@@ -434,7 +438,7 @@ class TestStages:
         settings = {
             "classes": CLASSES, "seed": 0, "round": 1, "per_image": 2, "scale": scale,
             "claim_images": 2, "constant_entropy": "zero", "resample": False, "extra_images": 0,
-            **changes,
+            "prediction": ONE_VIEW, **changes,
         }  # fmt: skip
         return stage(
             infer_patches.infer, folder, settings,
@@ -491,6 +495,27 @@ class TestStages:
         # two sampled images, two crops each
         assert reader.claim()["scaled_pixels"].sum() == 4 * SIZE[0] * SIZE[1]
 
+    def test_where_views_disagree_no_pixel_teaches_and_nothing_else_changes(self, world):
+        model = store.load("model.safetensors")
+        model.network.eval()
+        image = torch.from_numpy(np.asarray(Image.open("3.png")).copy())[None]
+        logits = full_logits(model, image, torch.device("cpu"))
+        with torch.no_grad():
+            model.network.classifier.bias -= logits.mean((0, 2, 3))  # several classes are predicted
+        store.save("model.safetensors", model.network, NETWORK, CLASSES, SIZE)
+        views = {"scales": [1.0, 1.5], "flip": True}
+        self.patches(world, "mean", prediction=views)
+        self.patches(world, "agreeing", prediction={**views, "agreement": True})
+        mean, agreeing = (
+            patches_h5.PatchReader(f"{f}/patches.h5").read(slice(None), FIELDS)
+            for f in ("mean", "agreeing")
+        )
+        apart = np.isinf(agreeing["entropy"])
+        assert 0 < apart.sum() < apart.size and not np.isinf(mean["entropy"]).any()
+        np.testing.assert_array_equal(agreeing["entropy"][~apart], mean["entropy"][~apart])
+        for name in ("image", "predicted", "label", "position"):
+            np.testing.assert_array_equal(agreeing[name], mean[name])
+
     def test_repeated_and_further_images_get_further_crops(self, world):
         self.patches(world, "again", extra_images=1)
         reader = patches_h5.PatchReader("again/patches.h5")
@@ -506,6 +531,26 @@ class TestStages:
         reader = patches_h5.PatchReader("patches/patches.h5")
         sizes = [reader.patch(k, ("predicted",))["predicted"].shape for k in range(len(reader))]
         assert sizes == [(8, 12), (4, 6)] * 3
+
+    def test_an_image_scaled_down_is_stored_whole_with_its_place_and_no_label_around_it(
+        self, world
+    ):
+        self.patches(world, scale=[0.5, 2])
+        reader = patches_h5.PatchReader("patches/patches.h5")
+        assert reader.image_id == ["i3", "i3", "i1", "i1", "i7", "i7"] and reader.crop == SIZE
+        for k in (0, 2, 4):
+            read = reader.patch(k, ("image", "predicted", "label", "place", "position"))
+            whole = np.asarray(Image.open(f"{reader.image_id[k][1:]}.png"))
+            assert np.array_equal(read["image"], whole) and read["position"].tolist() == [0, 0]
+            top, left, height, width = read["place"].tolist()
+            assert (height, width) == (8, 12)
+            there = np.zeros(SIZE, bool)
+            there[top : top + height, left : left + width] = True
+            assert ((read["label"] == 255) == ~there).all()
+            up = reader.patch(k + 1, ("label", "place"))
+            assert up["place"].tolist() == [0, 0, *SIZE] and (up["label"] < 3).all()
+        # of the two sampled images the crop that is scaled up, each
+        assert reader.claim()["scaled_pixels"].sum() == 2 * SIZE[0] * SIZE[1]
 
     def test_a_crop_as_large_as_its_image_is_cut_once(self, world):
         self.patches(world, scale=1)
@@ -607,6 +652,12 @@ class TestStages:
         assert sum(row.seen for row in some) == 6 * 8 * 12
         assert all(np.isnan(row.kept) == (row.seen == 0) for row in some)
         assert all(row.tau == np.inf for row in computed("all", 0.0, estimator="none"))
+        rates = computed("rate", 0.0, estimator="rate", portion=0.5)
+        for row in rates:
+            assert row.image == "" and row.ranked == 10
+            # half of its pixels, but for those that are as sure as the last
+            assert row.tau == 1 if row.seen == 0 else abs(row.kept - 0.5) < 0.1
+        assert any(row.seen for row in rates)
 
     def retrained(
         self, world, folder: str, changes: dict, tau: float = 0.9, **inputs

@@ -161,6 +161,30 @@ class TestPatchBatches:
         expected = [view[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() for view in image]
         assert sorted(corners) == sorted(expected)
 
+    def test_an_image_that_is_scaled_down_has_its_labels_at_its_place_and_its_mean_colour_around(
+        self, tmp_path
+    ):
+        image = np.full((1, *CROP, 3), 9, np.uint8)
+        label = np.full((1, *SIZE), 255, np.uint8)
+        top, left, height, width = 2, 1, CROP[0] // 2, CROP[1] // 2
+        label[0, top : top + height, left : left + width] = 1
+        entropy = np.zeros((1, *CROP), np.float16)
+        entropy[0, :, -1] = 0.75
+        with patches_h5.writing(tmp_path / "p.h5", 1, CROP, SIZE) as writer:
+            writer.append(
+                patches_h5.Patches(
+                    ["a"], np.zeros((1, 2)), image, np.ones((1, *CROP), np.uint8), entropy, label,
+                    np.array([[top, left, height, width]]),
+                )
+            )  # fmt: skip
+        batches = PatchBatches(tmp_path / "p.h5", np.full(3, 0.5), 0, 1, PLAIN)
+        images, labels, *_ = batches.make(0)
+        taught = label[0] == 1
+        taught[:, left + width - 1] = False  # its nearest prediction is in the unsure last column
+        assert ((labels[0].numpy() == 1) == taught).all()
+        assert ((labels[0].numpy() == 255) == ~taught).all()
+        assert (images == 9).all() and batches.empty == 0
+
     def test_the_released_rules_keep_what_is_undefined_and_its_neighbours(self, tmp_path):
         entropy = np.full(CROP, 0.75)
         entropy[:, 0] = np.nan

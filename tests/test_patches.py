@@ -10,14 +10,16 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalewise.selftraining.confidence import from_probabilities, normalised_entropy
+from scalewise.selftraining.confidence import normalised_entropy, pixel_confidence
 from scalewise.selftraining.patches import (
-    Crop,
+    Box,
+    Patch,
     crop_positions,
-    crop_size,
     cut_patches,
     filter_labels,
-    image_crops,
+    image_patches,
+    inner_size,
+    patch_image,
     patch_scales,
     pseudo_labels,
     reliable,
@@ -44,13 +46,26 @@ def scaled(values, size):
     ],
 )
 def test_a_crop_is_the_image_divided_by_the_scale(image, scale, crop):
-    assert crop_size(image, scale) == crop
+    assert inner_size(image, scale) == crop
 
 
-@pytest.mark.parametrize("scale", [0.5, 0.0, -2.0, math.nan, math.inf])
-def test_a_scale_below_1_is_refused_by_its_number(scale):
+@pytest.mark.parametrize(
+    ("image", "scale", "place"),
+    [
+        ((512, 1024), 0.5, (256, 512)),
+        ((96, 192), 0.75, (72, 144)),
+        ((100, 101), 0.335, (34, 34)),
+        ((10, 30), 0.01, (1, 1)),
+    ],
+)
+def test_below_1_the_place_is_the_image_times_the_scale(image, scale, place):
+    assert inner_size(image, scale) == place
+
+
+@pytest.mark.parametrize("scale", [0.0, -2.0, math.nan, math.inf])
+def test_a_scale_that_is_not_above_0_is_refused_by_its_number(scale):
     with pytest.raises(ValueError, match=f"is {scale};"):
-        crop_size((10, 10), scale)
+        inner_size((10, 10), scale)
 
 
 @given(
@@ -119,6 +134,14 @@ def test_one_scale_is_for_all_crops_and_several_take_turns():
     assert scales([1, 1.5, 2], range(4, 6)) == [1.5, 2]
 
 
+def test_numbers_and_ranges_may_take_turns():
+    between = {"from": 0.5, "to": 2}
+    drawn = scales([1, between], range(6))
+    assert drawn[::2] == [1, 1, 1]
+    assert drawn[1::2] == scales(between, [1, 3, 5])
+    assert scales([1, between], range(4, 6)) == drawn[4:]
+
+
 def test_a_scale_from_a_range_follows_from_seed_round_image_and_number():
     between = {"from": 1, "to": 4}
     drawn = scales(between, range(5))
@@ -149,28 +172,45 @@ def test_scales_that_are_none_are_refused(scale):
 
 
 def test_crops_of_one_scale_are_those_of_their_positions():
-    crops = image_crops(3, 2, "a", 4, (512, 1024), 2)
+    patches = image_patches(3, 2, "a", 4, (512, 1024), 2)
     positions = crop_positions(3, 2, "a", 4, (512, 1024), (256, 512))
-    assert crops == [(top, left, 256, 512) for top, left in positions]
+    assert [crop for crop, _ in patches] == [(top, left, 256, 512) for top, left in positions]
+    assert {place for _, place in patches} == {(0, 0, 512, 1024)}
+
+
+def test_below_1_the_whole_image_comes_to_the_places_that_crops_of_that_size_would_have():
+    patches = image_patches(3, 2, "a", 4, (512, 1024), 0.5)
+    positions = crop_positions(3, 2, "a", 4, (512, 1024), (256, 512))
+    assert [place for _, place in patches] == [(top, left, 256, 512) for top, left in positions]
+    assert {crop for crop, _ in patches} == {(0, 0, 512, 1024)}
+    mixed = image_patches(3, 2, "a", 4, (512, 1024), [0.5, 2])
+    up = image_patches(3, 2, "a", 4, (512, 1024), 2)
+    assert mixed == [patches[0], up[1], patches[2], up[3]]
 
 
 def test_a_repeated_image_gets_further_crops():
-    first = image_crops(3, 2, "a", 4, (512, 1024), 2)
-    second = image_crops(3, 2, "a", 4, (512, 1024), 2, occurrence=1)
-    assert first + second == image_crops(3, 2, "a", 8, (512, 1024), 2)
+    for scale in (2, 0.5):
+        first = image_patches(3, 2, "a", 4, (512, 1024), scale)
+        second = image_patches(3, 2, "a", 4, (512, 1024), scale, occurrence=1)
+        assert first + second == image_patches(3, 2, "a", 8, (512, 1024), scale)
 
 
 def test_crops_of_several_scales_each_lie_inside_the_image():
-    crops = image_crops(0, 1, "a", 6, (100, 200), [1, 2, 4])
-    assert [(c.height, c.width) for c in crops] == [(100, 200), (50, 100), (25, 50)] * 2
-    for crop in image_crops(0, 1, "a", 50, (100, 200), {"from": 1, "to": 4}):
-        assert 25 <= crop.height <= 100 and 50 <= crop.width <= 200
-        assert 0 <= crop.top <= 100 - crop.height and 0 <= crop.left <= 200 - crop.width
+    patches = image_patches(0, 1, "a", 6, (100, 200), [1, 2, 4])
+    assert [(c.height, c.width) for c, _ in patches] == [(100, 200), (50, 100), (25, 50)] * 2
+    found = image_patches(0, 1, "a", 50, (100, 200), {"from": 0.25, "to": 4})
+    for crop, place in found:
+        inner = min(crop, place, key=lambda box: box.height)
+        assert (0, 0, 100, 200) in (crop, place)
+        assert 25 <= inner.height <= 100 and 50 <= inner.width <= 200
+        assert 0 <= inner.top <= 100 - inner.height and 0 <= inner.left <= 200 - inner.width
+    assert 15 < sum(place != (0, 0, 100, 200) for _, place in found) < 35
 
 
-@pytest.mark.parametrize("scale", [1, [1, 1.001], {"from": 1, "to": 1}])
+@pytest.mark.parametrize("scale", [1, [1, 1.001, 0.999], {"from": 1, "to": 1}])
 def test_the_whole_image_is_cut_once(scale):
-    assert image_crops(0, 1, "a", 4, (100, 200), scale) == [(0, 0, 100, 200)]
+    whole = (0, 0, 100, 200)
+    assert image_patches(0, 1, "a", 4, (100, 200), scale) == [(whole, whole)]
 
 
 def random_maps(size=(6, 8), classes=5):
@@ -181,10 +221,14 @@ def random_maps(size=(6, 8), classes=5):
     return image, probabilities, prediction, torch.rand(*size, generator=generator)
 
 
+WHOLE = Box(0, 0, 12, 16)
+
+
 def test_patches_of_several_sizes_are_cut_from_the_same_place_of_every_map():
     image, probabilities, prediction, entropy = random_maps()
-    crops = [Crop(0, 0, 6, 8), Crop(2, 3, 3, 4), Crop(5, 7, 1, 1)]
-    cut = cut_patches(image, probabilities, prediction, entropy, crops, (12, 16))
+    crops = [Box(0, 0, 6, 8), Box(2, 3, 3, 4), Box(5, 7, 1, 1)]
+    patches = [Patch(crop, WHOLE) for crop in crops]
+    cut = cut_patches(image, probabilities, prediction, entropy, patches, (12, 16))
     assert cut.labels.shape == (3, 12, 16)
     for k, (top, left, height, width) in enumerate(crops):
         part = np.s_[top : top + height, left : left + width]
@@ -198,7 +242,32 @@ def test_patches_of_several_sizes_are_cut_from_the_same_place_of_every_map():
 @pytest.mark.parametrize("crop", [(4, 0, 3, 4), (0, 5, 3, 4), (-1, 0, 3, 4), (0, 0, 0, 4)])
 def test_a_crop_beyond_its_image_is_refused(crop):
     with pytest.raises(ValueError, match="not inside an image"):
-        cut_patches(*random_maps(), [Crop(*crop)], (12, 16))
+        cut_patches(*random_maps(), [Patch(Box(*crop), WHOLE)], (12, 16))
+    with pytest.raises(ValueError, match="not inside a patch"):
+        cut_patches(*random_maps(), [Patch(Box(0, 0, 6, 8), Box(*crop))], (6, 8))
+
+
+def test_labels_of_an_image_that_is_scaled_down_stand_at_its_place_and_nowhere_else():
+    maps = random_maps()
+    cut = cut_patches(*maps, [Patch(Box(0, 0, 6, 8), Box(2, 1, 3, 4))], (6, 8))
+    assert torch.equal(cut.image[0], maps[0]) and torch.equal(cut.predicted[0], maps[2])
+    assert torch.equal(cut.entropy[0], maps[3])
+    inside = cut.labels[0, 2:5, 1:5]
+    expected = scaled(maps[1][None], (3, 4)).argmax(1)[0]
+    assert torch.equal(inside.long(), expected)
+    assert (cut.labels == IGNORE).sum() == 6 * 8 - 3 * 4
+
+
+def test_the_image_of_a_patch_stands_at_its_place_in_its_mean_colour():
+    crop = torch.tensor([[[0, 9, 255]] * 2 + [[20, 9, 254]] * 2] * 2, dtype=torch.uint8)
+    image = patch_image(crop, Box(1, 0, 1, 4), (2, 5))
+    assert image[1, :4].tolist() == crop[0].tolist()
+    mean = [10, 9, 254]  # 254.5 goes to the even number
+    assert image[0].tolist() == [mean] * 5 and image[1, 4].tolist() == mean
+    up = patch_image(crop, Box(0, 0, 4, 8), (4, 8))
+    assert torch.equal(up, scale_images(crop[None], (4, 8))[0])
+    with pytest.raises(ValueError, match="not inside a patch"):
+        patch_image(crop, Box(1, 0, 2, 4), (2, 5))
 
 
 def test_labels_change_halfway_between_two_sure_pixels():
@@ -224,16 +293,15 @@ def test_labels_at_the_same_size_are_the_prediction():
     images=st.integers(0, 2),
     classes=st.integers(1, 19),
     small=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    more=st.tuples(st.integers(0, 12), st.integers(0, 12)),
+    size=st.tuples(st.integers(1, 21), st.integers(1, 21)),
     sharpness=st.floats(0.1, 10),
 )
 def test_labels_equal_scaling_all_probabilities_but_for_rounded_ties(
-    seed, images, classes, small, more, sharpness
+    seed, images, classes, small, size, sharpness
 ):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(images, classes, *small, generator=generator)
     probabilities = (logits * sharpness).softmax(dim=1)
-    size = (small[0] + more[0], small[1] + more[1])
     labels = scaled_labels(probabilities, size)
     assert labels.shape == (images, *size)
     if images:
@@ -248,13 +316,25 @@ def test_labels_of_smooth_maps_equal_scaling_all_probabilities_exactly():
     probabilities = scaled(coarse, (48, 80)).softmax(dim=1)
     expected = scaled(probabilities, (96, 160)).argmax(dim=1)
     assert torch.equal(scaled_labels(probabilities, (96, 160)).long(), expected)
+    expected = scaled(probabilities, (31, 50)).argmax(dim=1)
+    assert torch.equal(scaled_labels(probabilities, (31, 50)).long(), expected)
 
 
-def test_scaling_down_is_refused():
-    with pytest.raises(ValueError, match="is down"):
-        scaled_labels(torch.zeros(1, 2, 4, 4), (4, 3))
-    with pytest.raises(ValueError, match="is down"):
-        scale_images(torch.zeros(1, 4, 4, 3, dtype=torch.uint8), (3, 4))
+def test_labels_scaled_down_are_of_what_lies_below_them():
+    probabilities = torch.tensor([[0.9, 0.9, 0.2, 0.2, 0.2], [0.1, 0.1, 0.8, 0.8, 0.8]])
+    found = scaled_labels(probabilities[None, :, None, :], (1, 3))  # pixels 0, 2 and 4
+    assert found.tolist() == [[[0, 1, 1]]]
+    found = scaled_labels(probabilities[None, :, None, :], (1, 4))  # 0, 4/3, 8/3 and 4
+    assert found.tolist() == [[[0, 0, 1, 1]]]  # 2/3 of 0.9 and 1/3 of 0.2 is 0.67
+
+
+def test_images_scaled_down_are_means_of_what_each_pixel_covers():
+    row = torch.tensor([0, 255, 0, 255, 100, 100, 100, 100], dtype=torch.uint8)
+    found = scale_images(row[None, None, :, None].expand(1, 4, 8, 3), (2, 4))[0, :, :, 0]
+    assert found.shape == (2, 4)
+    assert found[0].tolist() == found[1].tolist()
+    # weights 1/8 3/8 3/8 1/8; at the edge what is left of them: 3/7 3/7 1/7
+    assert found[0].tolist() == [109, 140, 119, 100]
 
 
 def test_images_keep_their_corners_and_are_rounded():
@@ -300,6 +380,14 @@ def test_nothing_is_reliable_below_a_threshold_of_0_and_everything_below_infinit
     assert reliable_list(tau, nan_is_reliable=True) == [False, False, True, True, True]
 
 
+def test_infinite_entropy_is_above_every_threshold_and_above_none_at_all():
+    prediction = torch.tensor([[[0, 1, 2]]], dtype=torch.uint8)
+    entropy, tau = torch.full((1, 1, 3), math.inf), [0.5, math.inf, math.nan]
+    for undefined in (False, True):
+        sure = reliable(prediction, entropy, torch.tensor(tau), nan_is_reliable=undefined)
+        assert not sure.any()
+
+
 def test_reliability_of_maps_that_do_not_fit_is_refused():
     with pytest.raises(ValueError, match="differ"):
         reliable(PREDICTION, ENTROPY[:, :, :2], torch.ones(3))
@@ -338,8 +426,14 @@ def test_filters_that_do_not_fit_are_refused():
         filter_labels(labels, torch.ones(1, 2, 2, dtype=torch.bool), upscaling="cubic")
     with pytest.raises(ValueError, match="expected labels"):
         filter_labels(labels, torch.ones(2, 2, 2, dtype=torch.bool))
-    with pytest.raises(ValueError, match="is down"):
-        filter_labels(labels, torch.ones(1, 5, 2, dtype=torch.bool))
+
+
+def test_a_label_of_an_image_that_is_scaled_down_follows_the_nearest_of_its_pixels():
+    assert kept([True, False, True, False, True], 3) == [True, True, True]
+    assert kept([True, False, True, False, True], 2) == [True, True]
+    assert kept([True, False, True, False], 3) == [True, True, False]  # 1.5 goes to 2
+    # any reliable neighbour: 1.5 has two
+    assert kept([True, False, True, False], 3, upscaling="bilinear") == [True, True, False]
 
 
 def test_a_third_class_of_threshold_0_between_two_reliable_ones_is_no_label():
@@ -371,10 +465,9 @@ def test_the_filter_follows_both_of_its_settings():
 @given(
     seed=st.integers(0, 2**32 - 1),
     small=st.tuples(st.integers(1, 7), st.integers(1, 7)),
-    more=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    size=st.tuples(st.integers(1, 16), st.integers(1, 16)),
 )
-def test_nearest_filtering_equals_a_search_for_the_nearest_pixel(seed, small, more):
-    size = (small[0] + more[0], small[1] + more[1])
+def test_nearest_filtering_equals_a_search_for_the_nearest_pixel(seed, small, size):
     sure = torch.rand(1, *small, generator=torch.Generator().manual_seed(seed)) < 0.5
     keep = filter_labels(torch.zeros(1, *size, dtype=torch.uint8), sure)[0] != IGNORE
 
@@ -393,7 +486,7 @@ def test_nearest_filtering_equals_a_search_for_the_nearest_pixel(seed, small, mo
 def test_the_released_programs_patches_are_reproduced(source):
     data = np.load(DATA / f"official_selftraining_{source}.npz", allow_pickle=False)
     probabilities = torch.from_numpy(data["probabilities"])
-    confidence = from_probabilities(probabilities)
+    confidence = pixel_confidence(probabilities)
     normalised = normalised_entropy(
         confidence.entropy, confidence.prediction, 19, constant_entropy="nan"
     )
@@ -416,7 +509,7 @@ def test_the_released_programs_patches_are_reproduced(source):
 
 def test_the_stored_patches_tell_the_released_program_from_ours():
     data = np.load(DATA / "official_selftraining_synthia.npz", allow_pickle=False)
-    confidence = from_probabilities(torch.from_numpy(data["probabilities"]))
+    confidence = pixel_confidence(torch.from_numpy(data["probabilities"]))
     normalised = normalised_entropy(
         confidence.entropy, confidence.prediction, 19, constant_entropy="nan"
     )

@@ -27,8 +27,8 @@ from scalewise.evaluation import class_iou, confusion_matrix
 from scalewise.plan import digest
 from scalewise.selftraining.confidence import (
     class_statistics,
-    from_probabilities,
     normalised_entropy,
+    pixel_confidence,
 )
 from scalewise.selftraining.selection import counts_to_take, rank_images, select_images
 from scalewise.selftraining.thresholds import class_thresholds, count_kept
@@ -169,7 +169,7 @@ def test_what_a_threshold_keeps_is_counted_pixel_by_pixel(data, shape, classes, 
         if c == IGNORE:
             continue
         seen[c] += 1
-        unsure = value >= tau[c]
+        unsure = value >= tau[c] or value == math.inf
         kept[c] += (not unsure) if nan_is_reliable else value < tau[c]
     found = count_kept(predicted, entropy, tau, nan_is_reliable=nan_is_reliable)
     assert [f.tolist() for f in found] == [seen, kept]
@@ -187,7 +187,7 @@ def test_confidence_of_a_pixel_is_what_the_formula_says_in_plain_python(data, sh
     )
     weights[:, 0] += weights.sum(1) == 0  # a distribution has some mass
     values = weights / weights.sum(1, keepdims=True)
-    found = from_probabilities(torch.from_numpy(values))
+    found = pixel_confidence(torch.from_numpy(values))
     for n in range(images):
         for y in range(height):
             for x in range(width):

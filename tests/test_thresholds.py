@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 import scalewise
 from scalewise.selftraining.selection import counts_to_take, rank_images
-from scalewise.selftraining.thresholds import class_thresholds, count_kept
+from scalewise.selftraining.thresholds import (
+    class_thresholds,
+    count_entropy,
+    count_kept,
+    rate_thresholds,
+)
 from scalewise.taxonomy import IGNORE
 
 DATA = Path(__file__).parent / "data"
@@ -145,6 +150,97 @@ def test_kept_pixels_are_those_below_the_threshold_and_padding_counts_nowhere():
     assert kept.tolist() == [1, 2, 0, 0]
     _, kept = count_kept(predicted, entropy, np.full(4, np.nan), nan_is_reliable=True)
     assert kept.tolist() == [2, 2, 1, 0]
+
+
+def test_infinite_entropy_is_seen_and_never_kept():
+    predicted, tau = np.array([0, 1, 2], np.uint8), np.array([0.5, np.inf, np.nan])
+    for undefined in (False, True):
+        entropy = np.full(3, np.inf, np.float16)
+        seen, kept = count_kept(predicted, entropy, tau, nan_is_reliable=undefined)
+        assert seen.tolist() == [1, 1, 1] and kept.tolist() == [0, 0, 0]
+
+
+def rates(predicted, entropy, portion, classes=3, previous=None):
+    """tau, and how many pixels of each class it keeps."""
+    predicted, entropy = np.array(predicted, np.uint8), np.array(entropy, np.float16)
+    tau = rate_thresholds(count_entropy(predicted, entropy, classes), portion, previous)
+    _, kept = count_kept(predicted, entropy, tau, nan_is_reliable=False)
+    return tau.tolist(), kept.tolist()
+
+
+def test_each_class_keeps_the_same_share_of_its_pixels():
+    predicted = [0] * 4 + [1] * 8 + [IGNORE] * 9
+    entropy = [0.75, 0, 0.5, 0.25, *np.arange(8) / 8, *[0] * 9]
+    tau, kept = rates(predicted, entropy, 0.5)
+    # the next float16 above 0.25 and above 3/8: steps of 2**-12
+    assert tau == [0.25 + 2**-12, 0.375 + 2**-12, 1.0] and kept == [2, 4, 0]
+
+
+def test_pixels_as_sure_as_the_last_that_is_kept_are_kept_too():
+    _, kept = rates([0] * 8, [0, 0.5, 0.5, 0.5, 0.5, 0.75, 1, 1], 0.25)
+    assert kept == [5, 0, 0]
+    tau, kept = rates([0] * 4, [0, 0, 0, 0], 0.25)
+    assert tau[0] == 2**-24 and kept[0] == 4
+
+
+def test_a_class_too_small_for_one_pixel_keeps_none_and_one_without_pixels_its_threshold():
+    tau, kept = rates([0, 0, 0, 1, 1, 1, 1], [0] * 7, 0.25, previous=np.array([0.5, 0.5, 0.7]))
+    assert tau == [0, 2**-24, 0.7] and kept == [0, 4, 0]
+
+
+def test_all_pixels_are_kept_at_portion_1_but_those_of_infinite_entropy():
+    tau, kept = rates([0, 0, 1, 1], [0.5, 1, 0.5, np.inf], 1)
+    assert tau == [1 + 2**-10, np.inf, 1] and kept == [2, 1, 0]
+    # a pixel on which views disagree counts among the others and comes last
+    tau, kept = rates([0] * 4, [0.5, 0.25, np.inf, np.inf], 0.75)
+    assert tau[0] == np.inf and kept[0] == 2
+
+
+def test_undefined_entropy_is_the_lowest():
+    counts = count_entropy(np.zeros(3, np.uint8), np.array([np.nan, 0.5, -0.0], np.float16), 1)
+    assert counts.sum() == 3 and counts[0, 0] == 2
+
+
+def test_rates_of_what_cannot_be_counted_are_refused():
+    with pytest.raises(ValueError, match="float32"):
+        count_entropy(np.zeros(1, np.uint8), np.zeros(1, np.float32), 1)
+    with pytest.raises(ValueError, match="below 0"):
+        count_entropy(np.zeros(1, np.uint8), np.array([-0.5], np.float16), 1)
+    counts = count_entropy(np.zeros(1, np.uint8), np.zeros(1, np.float16), 1)
+    with pytest.raises(ValueError, match=r"portion is 1\.5"):
+        rate_thresholds(counts, 1.5, None)
+    with pytest.raises(ValueError, match="previous"):
+        rate_thresholds(counts, 0.5, np.ones(2))
+    with pytest.raises(ValueError, match=r"counts are \(1, 9\)"):
+        rate_thresholds(counts[:, :9], 0.5, None)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    pixels=st.integers(0, 60),
+    levels=st.integers(1, 40),
+    portion=st.floats(0, 1),
+)
+def test_rates_equal_a_sort_of_the_pixels_of_each_class(seed, pixels, levels, portion):
+    rng = np.random.default_rng(seed)
+    predicted = rng.choice([0, 1, 2, IGNORE], pixels).astype(np.uint8)
+    entropy = (rng.integers(0, levels + 1, pixels) / levels).astype(np.float16)
+    half = pixels // 2  # two blocks
+    counts = sum(
+        count_entropy(predicted[part], entropy[part], 3) for part in (np.s_[:half], np.s_[half:])
+    )
+    tau = rate_thresholds(counts, portion, None)
+    for c in range(3):
+        values = sorted(entropy[predicted == c].tolist())
+        keep = int(len(values) * portion)
+        below = [v for v in values if v < tau[c]]
+        if not values:
+            assert tau[c] == 1
+        elif keep == 0:
+            assert tau[c] == 0
+        else:
+            assert below == [v for v in values if v <= values[keep - 1]]
 
 
 def test_selection_and_thresholds_do_not_import_torch():

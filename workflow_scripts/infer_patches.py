@@ -1,7 +1,7 @@
 """infer_patches: cut crops of the selected images and label them at the original scale.
 
 Writes `patches.h5` (the method, step 4): the crops, their predicted class and normalised entropy,
-and the labels scaled up, not yet filtered by thresholds. On a sample of images it also measures the
+and the labels scaled, not yet filtered by thresholds. On a sample of images it also measures the
 paper's claim: the network's own entropy and agreement on the scaled-up crop.
 """
 
@@ -11,14 +11,14 @@ import torch
 from scalewise.artifacts import patches_h5, selected_csv
 from scalewise.artifacts.patch_parts import PatchParts
 from scalewise.data.dataset import DataSet
-from scalewise.inference import batches, full_logits
+from scalewise.inference import batches, predict
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.resuming import items
 from scalewise.runtime import prepared
 from scalewise.selftraining.claim import ClaimCounter
 from scalewise.selftraining.confidence import normalised_entropy, pixel_confidence
-from scalewise.selftraining.patches import cut_patches, image_crops, scale_images
+from scalewise.selftraining.patches import cut_patches, image_patches, scale_images
 from scalewise.selftraining.selection import images_to_process
 
 
@@ -35,11 +35,12 @@ def infer(job: Job) -> None:
         resample=s["resample"],
         extra_images=s["extra_images"],
     )
-    crops = [
-        image_crops(s["seed"], s["round"], name, s["per_image"], size, s["scale"], occurrence=k)
+    patches = [
+        image_patches(s["seed"], s["round"], name, s["per_image"], size, s["scale"], occurrence=k)
         for name, k in used
     ]
-    largest = [max(getattr(c, side) for cs in crops for c in cs) for side in ("height", "width")]
+    crops = [patch.crop for of_image in patches for patch in of_image]
+    largest = [max(getattr(crop, side) for crop in crops) for side in ("height", "width")]
     sample = _spread(len(used), s["claim_images"])
     claim = ClaimCounter(classes)
     parts = PatchParts(job.state.folder, (largest[0], largest[1]), size)
@@ -59,10 +60,16 @@ def infer(job: Job) -> None:
         done = work.first
         left = [target.position[name] for name, _ in used[done:]]
         for part, images in batches(target.image, left):
-            sure = pixel_confidence(full_logits(model, images, device))
+            probabilities, agree = predict(model, images, device, **s["prediction"])
+            sure = pixel_confidence(probabilities)
             normalised = normalised_entropy(
                 sure.entropy, sure.prediction, classes, constant_entropy=s["constant_entropy"]
             )
+            if agree is not None:
+                # Infinity is above every threshold, so all who read the entropy keep such a pixel
+                # out, and count it as seen, without a further map. Only here: scores and the scale
+                # of the entropy are of all pixels, so that the filter moves no threshold.
+                normalised = normalised.masked_fill(~agree, torch.inf)
             of_batch = ClaimCounter(classes)
             for i, number in enumerate(range(done, done + len(part))):
                 cut = cut_patches(
@@ -70,10 +77,10 @@ def infer(job: Job) -> None:
                     sure.probabilities[i],
                     sure.prediction[i],
                     normalised[i],
-                    crops[number],
+                    patches[number],
                     size,
                 )
-                positions = [(crop.top, crop.left) for crop in crops[number]]
+                positions = [(crop.top, crop.left) for crop, _ in patches[number]]
                 parts.append(
                     patches_h5.Patches(
                         [used[number][0]] * len(positions),
@@ -82,18 +89,23 @@ def infer(job: Job) -> None:
                         [t.cpu().numpy() for t in cut.predicted],
                         [t.cpu().numpy() for t in cut.entropy],
                         cut.labels.cpu().numpy(),
+                        np.array([place for _, place in patches[number]]),
                     )
                 )
                 if number in sample:
-                    for k, crop in enumerate(crops[number]):
+                    for k, (crop, place) in enumerate(patches[number]):
+                        if (place.height, place.width) != size:
+                            continue  # the claim is about what is scaled up
                         scaled = scale_images(cut.image[k][None], size)
-                        again = pixel_confidence(full_logits(model, scaled, device))
+                        again = pixel_confidence(
+                            predict(model, scaled, device, **s["prediction"])[0]
+                        )
                         before = crop.of(sure.entropy[i])[None]
                         of_batch.add(cut.predicted[k][None], before, cut.labels[k][None], again)
             done += len(part)
             claim.add_all(of_batch.sums)
             work.advance(len(part))
-        parts.join(job.output("patches.h5"), sum(map(len, crops)), claim.columns())
+        parts.join(job.output("patches.h5"), len(crops), claim.columns())
 
 
 def _spread(length: int, count: int) -> set[int]:

@@ -10,7 +10,7 @@ import torch
 
 from scalewise.artifacts import predictions_h5, scores_csv
 from scalewise.data.dataset import DataSet
-from scalewise.inference import batches, full_logits
+from scalewise.inference import batches, predict
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.resuming import items
@@ -43,7 +43,8 @@ def score(job: Job) -> None:
     ):
         model.network.to(device, memory_format=torch.channels_last).eval()
         for numbers, images in batches(target.image, range(work.first, len(target))):
-            sure = pixel_confidence(full_logits(model, images, device))
+            probabilities, _ = predict(model, images, device, **job.settings["prediction"])
+            sure = pixel_confidence(probabilities)
             normalised = normalised_entropy(
                 sure.entropy,
                 sure.prediction,

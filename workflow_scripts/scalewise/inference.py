@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from scalewise.models.network import normalise, upsample
@@ -46,3 +47,70 @@ def full_logits(model: LoadedModel, images: Tensor, device: torch.device) -> Ten
     """As `logits`, scaled up to the working size: float32 (N, K, H, W)."""
     own = logits(model, images, device)
     return upsample(own, model.size, align_corners=model.network.align_corners)
+
+
+@torch.inference_mode()
+def predict(
+    model: LoadedModel,
+    images: Tensor,
+    device: torch.device,
+    *,
+    scales: Sequence[float] = (1,),
+    flip: bool = False,
+    agreement: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """The probabilities from which labels, scores and entropy come: the mean over several views.
+
+    A view is the image scaled bilinearly by one of `scales`, each side rounded, and, with `flip`,
+    the mirror image of that. Its logits are scaled to the working size before the softmax, so one
+    view at scale 1 is the softmax of `full_logits` and nothing else.
+
+    Args:
+        images: uint8 (N, H, W, 3), at the working size.
+        scales: at least one, above 0.
+        flip: mirror images too.
+        agreement: ask where all views agree.
+
+    Returns:
+        The mean, float32 (N, K, H, W); and, where asked for, bool (N, H, W): whether the most
+        probable class is the same in all views. Both on the device.
+
+    Raises:
+        ValueError: no scale.
+    """
+    if not scales:
+        raise ValueError("there is no scale to predict at")
+    total = first = agree = None
+    for scale in scales:
+        for mirrored in (False, True) if flip else (False,):
+            view = _view(model, images, device, scale, mirrored).softmax(dim=1)
+            if agreement:
+                predicted = view.argmax(dim=1)
+                first = predicted if first is None else first
+                same = predicted == first
+                agree = same if agree is None else agree & same
+            total = view if total is None else total.add_(view)
+    count = len(scales) * (2 if flip else 1)
+    return (total if count == 1 else total.div_(count)), agree
+
+
+def _view(
+    model: LoadedModel, images: Tensor, device: torch.device, scale: float, mirrored: bool
+) -> Tensor:
+    """The logits of one view, turned and scaled back: float32 (N, K, H, W)."""
+    height, width = model.size
+    size = max(round(height * scale), 1), max(round(width * scale), 1)
+    if size == (height, width):
+        found = full_logits(model, images.flip(2) if mirrored else images, device)
+        return found.flip(-1) if mirrored else found
+    align = model.network.align_corners
+    parts = []
+    # fewer at once where they are larger, so that a view needs no more memory than the image itself
+    for part in images.split(max(int(len(images) / max(scale, 1) ** 2), 1)):
+        x = normalise(part.to(device), model.preprocessing)
+        x = functional.interpolate(x, size, mode="bilinear", align_corners=align)
+        x = x.flip(-1) if mirrored else x
+        own = model.network(x.contiguous(memory_format=torch.channels_last))
+        parts.append(upsample(own, model.size, align_corners=align))
+    found = torch.cat(parts)
+    return found.flip(-1) if mirrored else found

@@ -394,7 +394,12 @@ class Plan:
             return self._add(
                 "score_target",
                 what,
-                {"classes": classes, "constant_entropy": s.threshold.constant_entropy},
+                {
+                    "classes": classes,
+                    "constant_entropy": s.threshold.constant_entropy,
+                    # which pixels teach has no say in how sure the network is
+                    "prediction": s.prediction.in_effect("agreement"),
+                },
                 {"model": model, "target_images": target["images"]},
                 locations=self._roots(target=target),
                 user=(name, seed, number),
@@ -469,6 +474,7 @@ class Plan:
                             "seed": seed,
                             "round": number,
                             "constant_entropy": s.threshold.constant_entropy,
+                            "prediction": s.prediction.in_effect(),
                             # the released program draws anew from its second round on
                             "resample": s.selection.resample and number > 1,
                             "extra_images": s.selection.extra_images,

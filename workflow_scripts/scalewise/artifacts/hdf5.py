@@ -53,7 +53,8 @@ def open_file(path: str | Path, kind: str, layout: Layout) -> tuple[h5py.File, d
     try:
         found = file.attrs.get("format")
         if not isinstance(found, str) or found != kind:
-            raise unfit(path, f"not a file of format '{kind}'")
+            other = f", but of {found[:40]!r}" if isinstance(found, str) else ""
+            raise unfit(path, f"not a file of format '{kind}'{other}")
         sizes: dict[str, int] = {}
         for name, (dtype, axes) in layout.items():
             _check(path, name, dataset(path, file, name), dtype, axes, sizes)

@@ -5,11 +5,14 @@ Datasets, n patches whose largest crop is (h, w) by side, training size (H, W):
     image_id  text (n,)             image that the crop was cut from
     position  int32 (n, 2)          top and left of the crop, in working-size pixels
     size      int32 (n, 2)          height and width of the crop, at most (h, w)
-    image     uint8 (n, h, w, 3)    the crop, RGB, at its own size (scaled up on reading)
+    place     int32 (n, 4)          where in (H, W) the scaled crop comes: top, left, height, width
+    image     uint8 (n, h, w, 3)    the crop, RGB, at its own size (scaled on reading)
     predicted uint8 (n, h, w)       class predicted at the original scale
-    entropy   float16 (n, h, w)     its entropy, normalised per image and predicted class
-    label     uint8 (n, H, W)       argmax of the probabilities scaled to (H, W), unfiltered
+    entropy   float16 (n, h, w)     its entropy, normalised per image and predicted class; infinite
+                                    where views of the image disagree
+    label     uint8 (n, H, W)       argmax of the probabilities scaled to the place, unfiltered
 
+The place is all of (H, W) but for patches that are scaled down: there `label` is 255 around it.
 A crop fills the upper left corner of its (h, w); outside of it `predicted` is 255 and `image` and
 `entropy` are 0. Padding compresses to almost nothing on disk, but writing and reading a patch pass
 over h * w pixels whatever its size: crops of scales 1 to 4 cost as much time and memory as if all
@@ -31,10 +34,11 @@ import numpy as np
 from scalewise.artifacts import hdf5
 from scalewise.taxonomy import IGNORE
 
-FORMAT = "scalewise patches 2"
+FORMAT = "scalewise patches 3"
 _FIELDS = {
     "position": np.int32,
     "size": np.int32,
+    "place": np.int32,
     "image": np.uint8,
     "predicted": np.uint8,
     "entropy": np.float16,
@@ -45,6 +49,7 @@ _LAYOUT = {
     "image_id": (None, ("n",)),
     "position": (np.int32, ("n", 2)),
     "size": (np.int32, ("n", 2)),
+    "place": (np.int32, ("n", 4)),
     "image": (np.uint8, ("n", "h", "w", 3)),
     "predicted": (np.uint8, ("n", "h", "w")),
     "entropy": (np.float16, ("n", "h", "w")),
@@ -58,7 +63,7 @@ _PADDING = {"image": 0, "predicted": IGNORE, "entropy": 0}
 @dataclass(frozen=True)
 class Patches:
     """A batch of patches; arrays as the module says, but `image`, `predicted` and `entropy` are one
-    array for each patch, at its own size."""
+    array for each patch, at its own size, and `place` may be None: all of (H, W)."""
 
     image_id: list[str]
     position: np.ndarray
@@ -66,6 +71,7 @@ class Patches:
     predicted: Sequence[np.ndarray]
     entropy: Sequence[np.ndarray]
     label: np.ndarray
+    place: np.ndarray | None = None
 
 
 class PatchWriter:
@@ -86,6 +92,7 @@ class PatchWriter:
         shapes = {
             "position": (2,),
             "size": (2,),
+            "place": (4,),
             "image": (h, w, 3),
             "predicted": (h, w),
             "entropy": (h, w),
@@ -116,6 +123,8 @@ class PatchWriter:
         self._ids[part] = batch.image_id
         sizes = [predicted.shape for predicted in batch.predicted]
         self._data["size"][part] = np.array(sizes, np.int32).reshape(-1, 2)
+        whole = (0, 0, *self._data["label"].shape[1:])
+        self._data["place"][part] = whole if batch.place is None else batch.place
         for name in ("position", "label"):
             self._data[name][part] = getattr(batch, name)
         for name in _PADDING:
@@ -199,6 +208,9 @@ class PatchReader:
         self._sizes = self._file["size"][:]
         if ((self._sizes < 0) | (self._sizes > self.crop)).any():
             raise hdf5.unfit(path, "a patch is larger than the crops")
+        first, extent = np.split(self._file["place"][:].astype(np.int64), 2, axis=1)
+        if ((first < 0) | (extent < 1) | (first + extent > (sizes["y"], sizes["x"]))).any():
+            raise hdf5.unfit(path, "a crop has its place outside of the patch")
 
     def __len__(self) -> int:
         return len(self.image_id)

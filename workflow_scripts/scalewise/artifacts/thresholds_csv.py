@@ -18,10 +18,10 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class ThresholdRow:
-    """Class name, tau (normalised entropy, 0..1), the image it came from (empty: none, the last
-    finite value stays), images taken and ranked for the class, the share (0..1) of the patches'
-    pixels of this predicted class that tau keeps (NaN where there are none), and how many pixels
-    of this predicted class the patches have."""
+    """Class name, tau (normalised entropy, 0..1), the image it came from (empty: no single one, or
+    none at all and the last finite value stays), images taken and ranked for the class, the share
+    (0..1) of the patches' pixels of this predicted class that tau keeps (NaN where there are none),
+    and how many pixels of this predicted class the patches have."""
 
     name: str
     tau: float

@@ -277,6 +277,29 @@ def _added_up(steps: PortionSteps) -> list[float]:
     return [1.0 if 1 < p < 1 + 1e-9 else p for p in sums]
 
 
+class PredictionSettings(Section):
+    """From which views of a target image its labels come; evaluation has one view always."""
+
+    scales: Annotated[list[Positive], Field(min_length=1)] = Field(
+        description="of the input; probabilities are the mean over them"
+    )
+    flip: Truth = Field(description="mirror images too, at each scale")
+    agreement: Truth = Field(
+        description="a pixel teaches only where all of these views predict the same class"
+    )
+
+    @field_validator("scales")
+    @classmethod
+    def _each_once(cls, value: list[float]) -> list[float]:
+        twice = [scale for scale in value if value.count(scale) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]:g} stands twice; a view that is seen again says no more")
+        return value
+
+    def idle(self) -> set[str]:
+        return set() if len(self.scales) > 1 or self.flip else {"agreement"}
+
+
 class SelectionSettings(Section):
     """Which target images are confident."""
 
@@ -303,8 +326,9 @@ class SelectionSettings(Section):
 class ThresholdSettings(Section):
     """Which pixels of the patches are reliable."""
 
-    estimator: Literal["at_rank", "pooled", "none"] = Field(
-        description="tau from the first image not taken, pooled over its neighbours, or no filter"
+    estimator: Literal["at_rank", "pooled", "rate", "none"] = Field(
+        description="tau from the first image not taken, pooled over its neighbours, so that the "
+        "share p of each class's pixels is kept, or no filter"
     )
     pool: Count = Field(description="of pooled: ranked images on each side of the rank")
     constant_entropy: Literal["zero", "nan"] = Field(
@@ -316,19 +340,15 @@ class ThresholdSettings(Section):
         return {"pool"} if self.estimator != "pooled" else set()
 
 
-Scale = Annotated[
+OneScale = Annotated[
     Annotated[Number, Tag("<number>")]
-    | Annotated[Annotated[list[Number], Field(min_length=1)], Tag("<list>")]
     | Annotated[dict[Literal["from", "to"], Number], Tag("<range>")],
-    Discriminator(
-        lambda value: (
-            "<list>"
-            if isinstance(value, list | tuple)
-            else "<range>"
-            if isinstance(value, dict)
-            else "<number>"
-        )
-    ),
+    Discriminator(lambda value: "<range>" if isinstance(value, dict) else "<number>"),
+]
+Scale = Annotated[
+    Annotated[OneScale, Tag("<one>")]
+    | Annotated[Annotated[list[OneScale], Field(min_length=1)], Tag("<list>")],
+    Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<one>"),
 ]
 
 
@@ -337,8 +357,8 @@ class PatchesSettings(Section):
 
     per_image: Count = Field(description="crops of every selected image")
     scale: Scale = Field(
-        description="crops of 1/scale of each side, scaled up; 1 is self-training; a list: one "
-        "after the other; {from, to}: drawn"
+        description="crops of 1/scale of each side, scaled up; 1 is self-training; below 1 the "
+        "whole image, scaled down; {from, to}: drawn; a list of these: one after the other"
     )
     reliability: Literal["nearest", "bilinear"] = Field(
         description="how the filter is scaled up; bilinear shrinks what is left out (method row 8)"
@@ -347,27 +367,26 @@ class PatchesSettings(Section):
 
     @field_validator("scale")
     @classmethod
-    def _at_least_one(cls, value: float | list | dict) -> float | list | dict:
-        if isinstance(value, dict) and set(value) != {"from", "to"}:
-            raise ValueError("a range has both ends, as in {from: 1, to: 2}")
-        if isinstance(value, dict) and value["from"] > value["to"]:
-            raise ValueError("a range starts with the smaller scale, as in {from: 1, to: 2}")
-        several = value if isinstance(value, list) else [value]
-        for scale in value.values() if isinstance(value, dict) else several:
-            if scale <= 0:
-                raise ValueError(f"must be positive; {scale:g} is not. The paper's scale is 2")
-            if scale < 1:
-                raise ValueError(f"must be 1 (the original scale) or more, not {scale:g}")
+    def _scales_are_positive(cls, value: float | list | dict) -> float | list | dict:
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, dict) and set(item) != {"from", "to"}:
+                raise ValueError("a range has both ends, as in {from: 1, to: 2}")
+            if isinstance(item, dict) and item["from"] > item["to"]:
+                raise ValueError("a range starts with the smaller scale, as in {from: 1, to: 2}")
+            for scale in item.values() if isinstance(item, dict) else [item]:
+                if scale <= 0:
+                    raise ValueError(f"must be positive; {scale:g} is not. The paper's scale is 2")
         return value
 
     @property
     def scale_text(self) -> str:
         """The scale in words."""
-        if isinstance(self.scale, dict):
-            return f"scales {self.scale['from']:g} to {self.scale['to']:g}"
-        if isinstance(self.scale, list):
-            return "scales " + ", ".join(f"{scale:g}" for scale in self.scale)
-        return f"scale {self.scale:g}"
+        several = self.scale if isinstance(self.scale, list) else [self.scale]
+        words = (
+            f"{s['from']:g} to {s['to']:g}" if isinstance(s, dict) else f"{s:g}" for s in several
+        )
+        single = not isinstance(self.scale, list | dict)
+        return ("scale " if single else "scales ") + ", ".join(words)
 
 
 class FocalSettings(Section):
@@ -493,6 +512,7 @@ class ExperimentSettings(Section):
     network: Network = Field(description="the network, and what an image is to it")
     source_training: SourceTrainingSettings
     rounds: RoundsSettings
+    prediction: PredictionSettings
     selection: SelectionSettings
     threshold: ThresholdSettings
     patches: PatchesSettings

@@ -26,26 +26,14 @@ class Confidence(NamedTuple):
     entropy: Tensor
 
 
-def pixel_confidence(logits: Tensor) -> Confidence:
-    """Softmax, its maximum, the predicted class and the entropy (the method, steps 1 and 3).
-
-    Args:
-        logits: (N, K, H, W), any floating dtype; computed in float32 whatever it is.
-
-    Raises:
-        ValueError: not four dimensions, more than 255 classes, or logits that give NaN.
-    """
-    return from_probabilities(logits.float().softmax(dim=1))
-
-
-def from_probabilities(probabilities: Tensor) -> Confidence:
-    """As `pixel_confidence`, for values that already are probabilities.
+def pixel_confidence(probabilities: Tensor) -> Confidence:
+    """The highest probability, the predicted class and the entropy (the method, steps 1 and 3).
 
     The entropy is H = -sum p ln(p + 1e-12) (the method, step 3), in which the small constant keeps
     p = 0 finite.
 
     Args:
-        probabilities: (N, K, H, W), any floating dtype.
+        probabilities: (N, K, H, W), any floating dtype; computed in float32 whatever it is.
 
     Raises:
         ValueError: not four dimensions, more than 255 classes, or a NaN.

@@ -14,10 +14,17 @@ from scalewise.artifacts.scores_csv import Scores
 from scalewise.selftraining.confidence import (
     Confidence,
     class_statistics,
-    from_probabilities,
     normalised_entropy,
+    pixel_confidence,
 )
-from scalewise.selftraining.patches import Crop, Size, cut_patches, pseudo_labels, scale_images
+from scalewise.selftraining.patches import (
+    Box,
+    Patch,
+    Size,
+    cut_patches,
+    pseudo_labels,
+    scale_images,
+)
 from scalewise.selftraining.ranking import rank_and_count
 
 BATCH = 8
@@ -61,8 +68,8 @@ def repeat_round(
         names: n names, all different.
         in_source: bool (K,), which classes the source has.
         crops: int (m, 5): index of the image, top, left, height, width; of any images, selected or
-            not, and at most of the training size.
-        size: the training size (H, W), to which crops are scaled up.
+            not.
+        size: the training size (H, W), to which crops are scaled.
         settings: portion, and as in the configuration scope, minimum_per_class, min_pixels and
             missing_classes of `selection`; estimator, pool and constant_entropy of `threshold`;
             reliability of `patches`. See `ranking.rank_and_count`, `Ranking.thresholds` and
@@ -130,7 +137,7 @@ def make_patches(
             sure.probabilities[0],
             sure.prediction[0],
             normalised[0],
-            [Crop(*place)],
+            [Patch(Box(*place), Box(0, 0, *size))],
             size,
         )
         patch_images[number] = scale_images(cut.image[0][None], size)[0]
@@ -148,7 +155,7 @@ def make_patches(
 def _confidence(
     probabilities: np.ndarray, constant_entropy: str
 ) -> tuple[Confidence, torch.Tensor]:
-    sure = from_probabilities(torch.from_numpy(probabilities))
+    sure = pixel_confidence(torch.from_numpy(probabilities))
     normalised = normalised_entropy(
         sure.entropy,
         sure.prediction,

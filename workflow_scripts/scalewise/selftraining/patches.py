@@ -1,7 +1,9 @@
-"""Patches: random crops of the selected images, scaled up, with the labels predicted before.
+"""Patches: the selected images at other scales, with the labels predicted before.
 
-All scaling is bilinear on the grid where the corners of both images coincide (align_corners=True):
-output row i of H lies at i (h - 1) / (H - 1) between the h input rows.
+A patch is as large as an image. Scaled up, it is a random crop; scaled down, the whole image at a
+random place, with nothing around it. Labels are scaled bilinearly on the grid where the corners of
+both coincide (align_corners=True): output row i of H lies at i (h - 1) / (H - 1) between the h
+input rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +19,14 @@ from scalewise.selftraining.hashing import two_numbers
 from scalewise.taxonomy import IGNORE
 
 Size = tuple[int, int]  # height, width
-# one number; several in turn; or {"from": a, "to": b}, a range to draw from
-Scale = float | Sequence[float] | Mapping[str, float]
+# one number, or {"from": a, "to": b}, a range to draw from; or several of these in turn
+Scale = float | Mapping[str, float] | Sequence[float | Mapping[str, float]]
 
 UPSCALINGS = ("nearest", "bilinear")
 
 
-class Crop(NamedTuple):
-    """A part of an image, in working-size pixels."""
+class Box(NamedTuple):
+    """A part of an image or of a patch, in pixels."""
 
     top: int
     left: int
@@ -37,6 +39,13 @@ class Crop(NamedTuple):
         return maps[..., top : top + height, left : left + width]
 
 
+class Patch(NamedTuple):
+    """What is cut of an image, and where in the patch it comes, scaled to the size of the place."""
+
+    crop: Box
+    place: Box
+
+
 class CutPatches(NamedTuple):
     """n patches of one image, of any sizes (h, w).
 
@@ -44,7 +53,7 @@ class CutPatches(NamedTuple):
         image: uint8 (h, w, 3) each, at the crop's own size.
         predicted: uint8 (h, w) each, the class predicted at the original scale.
         entropy: float32 (h, w) each, its entropy, normalised in the whole image.
-        labels: uint8 (n, H, W), the labels scaled up, not yet filtered.
+        labels: uint8 (n, H, W), the labels scaled, not yet filtered; `IGNORE` where there is none.
     """
 
     image: list[Tensor]
@@ -53,50 +62,54 @@ class CutPatches(NamedTuple):
     labels: Tensor
 
 
-def crop_size(image_size: Size, scale: float) -> Size:
-    """Size (h, w) of the crop that fills the image once scaled by `scale` (the method, step 4).
+def inner_size(image_size: Size, scale: float) -> Size:
+    """Size (h, w) of the smaller of crop and place, the other being all (the method, step 4).
 
-    Each side is divided and rounded (a half to the even number), at least 1.
+    From scale 1 on that is the crop, which fills the patch once scaled up: each side is divided by
+    the scale. Below 1 it is the whole image scaled down: each side is multiplied by it. Rounded (a
+    half to the even number), at least 1.
 
     Raises:
-        ValueError: a scale below 1, where a crop would be larger than its image.
+        ValueError: a scale that is not above 0.
     """
-    if not (isfinite(scale) and scale >= 1):
-        raise ValueError(f"the scale of a patch is {scale}; it must be a number, 1 or more")
+    if not (isfinite(scale) and scale > 0):
+        raise ValueError(f"the scale of a patch is {scale}; it must be a number above 0")
     height, width = image_size
-    return max(round(height / scale), 1), max(round(width / scale), 1)
+    if scale >= 1:
+        return max(round(height / scale), 1), max(round(width / scale), 1)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
 def patch_scales(
     scale: Scale, seed: int, round_number: int, image: str, numbers: Sequence[int]
 ) -> list[float]:
-    """The scale of each crop of an image (the method, step 4).
+    """The scale of each patch of an image (the method, step 4).
 
     Args:
-        scale: a number, for all crops; a list, of which crop k gets item k modulo its length; or
-            {"from": a, "to": b}: log-uniform between a and b (1 to 2 is as likely as 2 to 4),
-            drawn by hash of seed, round, image and the crop's number.
+        scale: a number, for all patches; {"from": a, "to": b}: log-uniform between a and b (1 to 2
+            is as likely as 2 to 4), drawn by hash of seed, round, image and the patch's number; or
+            a list of these, of which patch k gets item k modulo its length.
         seed, round_number, image: as in `crop_positions`.
-        numbers: the crops' numbers.
+        numbers: the patches' numbers.
 
     Raises:
         ValueError: an empty list, or a range that does not grow from a number above 0.
     """
-    if isinstance(scale, Mapping):
-        low, high = scale["from"], scale["to"]
-        if not 0 < low <= high < float("inf"):
-            raise ValueError(f"scales from {low} to {high} are no range")
-        scales = []
-        for number in numbers:
+    several = scale if isinstance(scale, Sequence) else [scale]
+    if not several:
+        raise ValueError("there is no scale in the list of scales")
+    scales = []
+    for number in numbers:
+        item = several[number % len(several)]
+        if isinstance(item, Mapping):
+            low, high = item["from"], item["to"]
+            if not 0 < low <= high < float("inf"):
+                raise ValueError(f"scales from {low} to {high} are no range")
             share = two_numbers("scale", seed, round_number, number, image)[0] / 2**64
             drawn = exp(log(low) + share * (log(high) - log(low)))
-            scales.append(min(max(drawn, low), high))  # rounding must not leave the range
-        return scales
-    if isinstance(scale, Sequence):
-        if not scale:
-            raise ValueError("there is no scale in the list of scales")
-        return [scale[number % len(scale)] for number in numbers]
-    return [scale for _ in numbers]
+            item = min(max(drawn, low), high)  # rounding must not leave the range
+        scales.append(item)
+    return scales
 
 
 def crop_positions(
@@ -143,7 +156,7 @@ def crop_positions(
     return positions
 
 
-def image_crops(
+def image_patches(
     seed: int,
     round_number: int,
     image: str,
@@ -152,33 +165,37 @@ def image_crops(
     scale: Scale,
     *,
     occurrence: int = 0,
-) -> list[Crop]:
-    """The crops of one image, of the scales and at the places that their numbers give (step 4).
+) -> list[Patch]:
+    """The patches of one image, of the scales and at the places that their numbers give (step 4).
+
+    Scaled up, a random box of the image becomes the whole patch; scaled down, the whole image
+    becomes a random box of the patch.
 
     Args:
         seed, round_number, image: as in `crop_positions`.
-        count: number of crops. Where each would be the whole image, one is enough, and given.
-        image_size: (H, W).
+        count: number of patches. Where each would be the whole image at its own size, one is
+            enough, and given.
+        image_size: (H, W), of a patch too.
         scale: as in `patch_scales`.
-        occurrence: how often the image came before in this round: the crops go on from those that
-            it got then.
+        occurrence: how often the image came before in this round: the patches go on from those
+            that it got then.
 
     Raises:
-        ValueError: as `patch_scales`, `crop_size` and `crop_positions`.
+        ValueError: as `patch_scales`, `inner_size` and `crop_positions`.
     """
     numbers = range(occurrence * count, (occurrence + 1) * count)
-    sizes = [
-        crop_size(image_size, s) for s in patch_scales(scale, seed, round_number, image, numbers)
-    ]
+    scales = patch_scales(scale, seed, round_number, image, numbers)
+    sizes = [inner_size(image_size, s) for s in scales]
     if all(size == tuple(image_size) for size in sizes):
-        numbers, sizes = numbers[:1], sizes[:1]
-    crops = []
-    for number, size in zip(numbers, sizes, strict=True):
+        numbers, scales, sizes = numbers[:1], scales[:1], sizes[:1]
+    whole, patches = Box(0, 0, *image_size), []
+    for number, s, size in zip(numbers, scales, sizes, strict=True):
         ((top, left),) = crop_positions(
             seed, round_number, image, 1, image_size, size, first=number
         )
-        crops.append(Crop(int(top), int(left), *size))
-    return crops
+        inner = Box(int(top), int(left), *size)
+        patches.append(Patch(inner, whole) if s >= 1 else Patch(whole, inner))
+    return patches
 
 
 def cut_patches(
@@ -186,34 +203,43 @@ def cut_patches(
     probabilities: Tensor,
     prediction: Tensor,
     normalised: Tensor,
-    crops: Sequence[Crop],
+    patches: Sequence[Patch],
     size: Size,
 ) -> CutPatches:
-    """Cut an image and what the network says of it, and scale the labels up (step 4).
+    """Cut an image and what the network says of it, and scale the labels (step 4).
 
     Args:
         image: (H, W, 3) uint8.
         probabilities: (K, H, W) float.
         prediction: (H, W) uint8.
         normalised: (H, W) float32, the normalised entropy.
-        crops: at least one.
-        size: the training size, to which the labels are scaled.
+        patches: at least one.
+        size: (H, W) of a patch.
 
     Raises:
-        ValueError: a crop that is not inside the image, or larger than the training size.
+        ValueError: a crop that is not inside the image, or a place that is not inside the patch.
     """
-    height, width = prediction.shape
-    for crop in crops:
-        inside = crop.top + crop.height <= height and crop.left + crop.width <= width
-        if min(crop) < 0 or min(crop.height, crop.width) < 1 or not inside:
-            raise ValueError(f"{crop} is not inside an image of {(height, width)}")
+    for crop, place in patches:
+        _require_inside(crop, prediction.shape, "an image")
+        _require_inside(place, size, "a patch")
+    labels = prediction.new_full((len(patches), *size), IGNORE)
+    for patch, (crop, place) in zip(labels, patches, strict=True):
+        place.of(patch)[:] = scaled_labels(
+            crop.of(probabilities)[None], (place.height, place.width)
+        )[0]
     planes = image.permute(2, 0, 1)
     return CutPatches(
-        [crop.of(planes).permute(1, 2, 0).contiguous() for crop in crops],
-        [crop.of(prediction) for crop in crops],
-        [crop.of(normalised) for crop in crops],
-        torch.cat([scaled_labels(crop.of(probabilities)[None], size) for crop in crops]),
+        [crop.of(planes).permute(1, 2, 0).contiguous() for crop, _ in patches],
+        [crop.of(prediction) for crop, _ in patches],
+        [crop.of(normalised) for crop, _ in patches],
+        labels,
     )
+
+
+def _require_inside(box: Box, size: Size, what: str) -> None:
+    inside = box.top + box.height <= size[0] and box.left + box.width <= size[1]
+    if min(box) < 0 or min(box.height, box.width) < 1 or not inside:
+        raise ValueError(f"{box} is not inside {what} of {tuple(size)}")
 
 
 def scaled_labels(probabilities: Tensor, size: Size) -> Tensor:
@@ -227,13 +253,13 @@ def scaled_labels(probabilities: Tensor, size: Size) -> Tensor:
 
     Args:
         probabilities: (N, K, h, w) float, K at most 255; computed in float32.
-        size: (H, W), at least (h, w).
+        size: (H, W), larger or smaller: scaled down, a value still is one of four neighbours'.
 
     Returns:
         (N, H, W) uint8.
 
     Raises:
-        ValueError: not four dimensions, more than 255 classes, or a smaller size.
+        ValueError: not four dimensions, or more than 255 classes.
     """
     if probabilities.ndim != 4 or probabilities.shape[1] > 255:
         raise ValueError(
@@ -241,7 +267,6 @@ def scaled_labels(probabilities: Tensor, size: Size) -> Tensor:
         )
     probabilities = probabilities.float()
     classes, height, width = probabilities.shape[1:]
-    _require_larger((height, width), size)
     top, bottom, down = _neighbours(height, size[0], probabilities.device)
     left, right, across = _neighbours(width, size[1], probabilities.device)
 
@@ -276,24 +301,53 @@ def scaled_labels(probabilities: Tensor, size: Size) -> Tensor:
 def scale_images(images: Tensor, size: Size) -> Tensor:
     """Images scaled bilinearly to `size` and rounded to whole grey levels (the method, step 4).
 
+    Scaled down, each pixel is a mean over all that it covers, as a camera would see it: four
+    neighbours would leave out the others. Torch can do that for coinciding pixel edges, not
+    corners, so the image lies less than half a pixel off its labels there.
+
     Args:
         images: (N, h, w, 3) uint8.
-        size: (H, W), at least (h, w).
+        size: (H, W).
 
     Returns:
         (N, H, W, 3) uint8.
 
     Raises:
-        ValueError: other dtype or shape, or a smaller size.
+        ValueError: other dtype or shape.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise ValueError(
             f"expected (images, h, w, 3) of uint8, got {tuple(images.shape)} of {images.dtype}"
         )
-    _require_larger(images.shape[1:3], size)
     planes = images.permute(0, 3, 1, 2).float()
-    scaled = F.interpolate(planes, size, mode="bilinear", align_corners=True)
+    down = size[0] < images.shape[1] or size[1] < images.shape[2]
+    scaled = F.interpolate(planes, size, mode="bilinear", align_corners=not down, antialias=down)
     return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def patch_image(crop: Tensor, place: Box, size: Size) -> Tensor:
+    """The image of a patch: the crop scaled to its place, and around it the crop's mean colour.
+
+    Args:
+        crop: (h, w, 3) uint8.
+        place: inside `size`.
+        size: (H, W).
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: as `scale_images`, or a place that is not inside.
+    """
+    _require_inside(place, size, "a patch")
+    scaled = scale_images(crop[None], (place.height, place.width))[0]
+    if scaled.shape[:2] == tuple(size):
+        return scaled
+    mean = scaled.float().mean((0, 1)).round().to(torch.uint8)
+    image = mean.expand(*size, 3).contiguous()
+    top, left, height, width = place
+    image[top : top + height, left : left + width] = scaled
+    return image
 
 
 def reliable(
@@ -303,7 +357,7 @@ def reliable(
 
     Args:
         prediction: (N, h, w) integer, below K.
-        normalised: (N, h, w) float, the normalised entropy.
+        normalised: (N, h, w) float, the normalised entropy; infinity is never reliable.
         tau: (K,) float, from `thresholds.class_thresholds`; compared in float32. Nothing is below
             0, which is how a class that the source lacks is kept out.
         nan_is_reliable: count an undefined entropy or threshold as reliable, as the released
@@ -322,7 +376,9 @@ def reliable(
         )
     tau = torch.as_tensor(tau, dtype=torch.float32, device=prediction.device)
     limit = tau[prediction.long()]
-    return ~(normalised >= limit) if nan_is_reliable else normalised < limit
+    if nan_is_reliable:
+        return ~(normalised >= limit) & (normalised != torch.inf)  # nor where the limit is NaN
+    return normalised < limit
 
 
 def filter_labels(labels: Tensor, reliable: Tensor, *, upscaling: str = "nearest") -> Tensor:
@@ -330,7 +386,7 @@ def filter_labels(labels: Tensor, reliable: Tensor, *, upscaling: str = "nearest
 
     Args:
         labels: (N, H, W) uint8, from `scaled_labels`.
-        reliable: (N, h, w) bool, before scaling.
+        reliable: (N, h, w) bool, before scaling up or down.
         upscaling: which prediction is "below" a label. "nearest": the one nearest to it on the
             grid of coinciding corners; of two equally near, the lower or the right one.
             "bilinear", the released program: the label stays when any of its bilinear neighbours
@@ -349,12 +405,11 @@ def filter_labels(labels: Tensor, reliable: Tensor, *, upscaling: str = "nearest
             f"expected labels (N, H, W) and reliable (N, h, w), got {tuple(labels.shape)} and"
             f" {tuple(reliable.shape)}"
         )
-    small, large = reliable.shape[1:], labels.shape[1:]
-    _require_larger(small, large)
+    after = labels.shape[1:]
     if upscaling == "nearest":
-        keep = nearest_of(reliable, large)
+        keep = nearest_of(reliable, after)
     else:
-        share = F.interpolate(reliable[:, None].float(), large, mode="bilinear", align_corners=True)
+        share = F.interpolate(reliable[:, None].float(), after, mode="bilinear", align_corners=True)
         keep = share[:, 0] != 0
     return labels.masked_fill(~keep, IGNORE)
 
@@ -399,26 +454,21 @@ def nearest_of(maps: Tensor, size: Size) -> Tensor:
     return maps[:, rows][:, :, columns]
 
 
-def _neighbours(small: int, large: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of `large` positions the two of `small` around it and the weight of the second.
+def _neighbours(before: int, after: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For each of `after` positions the two of `before` around it and the weight of the second.
 
     In float32 as torch's own bilinear scaling does it, so that both use the same weights.
     """
-    step = torch.tensor(small - 1, dtype=torch.float32) / max(large - 1, 1)
-    place = torch.arange(large, dtype=torch.float32) * step
-    first = place.long().clamp(max=small - 1)
+    step = torch.tensor(before - 1, dtype=torch.float32) / max(after - 1, 1)
+    place = torch.arange(after, dtype=torch.float32) * step
+    first = place.long().clamp(max=before - 1)
     weight = place - first
     # A neighbour of weight 0 does not matter: name the first one twice.
-    second = torch.where(weight > 0, (first + 1).clamp(max=small - 1), first)
+    second = torch.where(weight > 0, (first + 1).clamp(max=before - 1), first)
     return first.to(device), second.to(device), weight.to(device)
 
 
-def _nearest(small: int, large: int, device: torch.device) -> Tensor:
-    """For each of `large` positions the nearest of `small`; in whole numbers, so exactly."""
-    steps = max(large - 1, 1)
-    return (2 * torch.arange(large, device=device) * (small - 1) + steps) // (2 * steps)
-
-
-def _require_larger(small: Size, large: Size) -> None:
-    if large[0] < small[0] or large[1] < small[1]:
-        raise ValueError(f"patches are scaled up: from {tuple(small)} to {tuple(large)} is down")
+def _nearest(before: int, after: int, device: torch.device) -> Tensor:
+    """For each of `after` positions the nearest of `before`; in whole numbers, so exactly."""
+    steps = max(after - 1, 1)
+    return (2 * torch.arange(after, device=device) * (before - 1) + steps) // (2 * steps)

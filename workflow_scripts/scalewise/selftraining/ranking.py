@@ -1,6 +1,6 @@
 """From the scores of a round to who is taken: shared by the selection and the thresholds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from scalewise.selftraining.selection import (
     select_globally,
     select_images,
 )
-from scalewise.selftraining.thresholds import class_thresholds
+from scalewise.selftraining.thresholds import class_thresholds, rate_thresholds
 
 SCOPES = ("class", "global")
 MISSING_CLASSES = ("ignore", "trust")
@@ -51,24 +51,35 @@ class Ranking:
         return select_globally(self.taken, self.rankings, self.take, overall)
 
     def thresholds(
-        self, previous: np.ndarray | None, settings: Mapping
+        self,
+        previous: np.ndarray | None,
+        settings: Mapping,
+        count_entropy: Callable[[], np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The thresholds (the method, step 3).
 
-        settings: estimator, pool, constant_entropy, missing_classes. Where missing classes are
-        ignored, the threshold of a class that the source lacks is 0: it is never a pseudo-label.
+        settings: estimator, pool, constant_entropy, missing_classes, and portion where the
+        estimator is "rate". Where missing classes are ignored, the threshold of a class that the
+        source lacks is 0: it is never a pseudo-label.
 
-        Returns: as `thresholds.class_thresholds`.
+        count_entropy: gives the counts of the patches' pixels, as `thresholds.count_entropy`;
+        called by the estimator "rate" alone.
+
+        Returns: as `thresholds.class_thresholds`; no image decides where the estimator is "rate".
         """
-        tau, image = class_thresholds(
-            self.rankings,
-            self.take,
-            self.scores.mean_entropy,
-            previous,
-            estimator=settings["estimator"],
-            pool=settings["pool"] if settings["estimator"] == "pooled" else 0,
-            finite=settings["constant_entropy"] == "zero",
-        )
+        if settings["estimator"] == "rate":
+            tau = rate_thresholds(count_entropy(), settings["portion"], previous)
+            image = np.full(len(tau), -1, dtype=np.int64)
+        else:
+            tau, image = class_thresholds(
+                self.rankings,
+                self.take,
+                self.scores.mean_entropy,
+                previous,
+                estimator=settings["estimator"],
+                pool=settings["pool"] if settings["estimator"] == "pooled" else 0,
+                finite=settings["constant_entropy"] == "zero",
+            )
         if settings["missing_classes"] == "ignore":
             tau = np.where(self.in_source, tau, 0.0)
         return tau, image

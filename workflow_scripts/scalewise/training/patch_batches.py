@@ -1,4 +1,4 @@
-"""Batches of scaled-up patches with their filtered labels; seed and step say which and how."""
+"""Batches of scaled patches with their filtered labels; seed and step say which and how."""
 
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 from scalewise.artifacts import patches_h5
 from scalewise.data.augmentation import move, recolour
 from scalewise.data.cache import ArrayCache
-from scalewise.selftraining.patches import nearest_of, pseudo_labels, scale_images
+from scalewise.selftraining.patches import Box, nearest_of, patch_image, pseudo_labels
 from scalewise.taxonomy import IGNORE
 from scalewise.training.mixing import class_mask, fit
 from scalewise.training.randomness import batch_items, generator, rare_class_items
@@ -94,23 +94,31 @@ class PatchBatches:
         return counts
 
     def _read(self, number: int) -> tuple[np.ndarray, ...]:
-        """The patch scaled up, uint8 (H, W, 3); its label, uint8 (H, W), 255 = unreliable; and the
-        weights of the labels, uint8 (H, W), where these are asked for."""
-        fields = self._patches.patch(number, ("image", "predicted", "entropy", "label"))
+        """The patch, uint8 (H, W, 3); its label, uint8 (H, W), 255 = none or unreliable; where it
+        is padded, uint8 (H, W), 255, else 0; and the weights of the labels, uint8 (H, W), where
+        these are asked for."""
+        fields = self._patches.patch(number, ("image", "predicted", "entropy", "label", "place"))
+        place = Box(*fields.pop("place").tolist())
         patch = {name: torch.from_numpy(values)[None] for name, values in fields.items()}
         tau, soft = self._tau, self._label_weights == "confidence"
         if soft:  # all but the classes that must never be a label
             tau = torch.where(tau > 0, torch.inf, tau)
-        label = pseudo_labels(
-            patch["label"], patch["predicted"], patch["entropy"], tau, **self._rules
-        )[0].numpy()
+        label = torch.full_like(patch["label"], IGNORE)
+        place.of(label)[:] = pseudo_labels(
+            place.of(patch["label"]), patch["predicted"], patch["entropy"], tau, **self._rules
+        )
         if (label == IGNORE).all():
             self._without_label.add(number)
-        image = scale_images(patch["image"], label.shape)[0].numpy()
+        image = patch_image(patch["image"][0], place, label.shape[1:]).numpy()
+        outside = torch.full_like(label, IGNORE)
+        place.of(outside)[:] = 0
         if not soft:
-            return image, label
-        doubt = nearest_of(patch["entropy"], label.shape)[0].float().clamp(0, 1)
-        return image, label, torch.round(255 * (1 - doubt)).to(torch.uint8).numpy()
+            return image, label[0].numpy(), outside[0].numpy()
+        weight = torch.zeros_like(label)
+        inner = place.of(weight)
+        doubt = nearest_of(patch["entropy"], inner.shape[1:]).float().clamp(0, 1)
+        inner[:] = torch.round(255 * (1 - doubt)).to(torch.uint8)
+        return image, label[0].numpy(), outside[0].numpy(), weight[0].numpy()
 
     def _items(self, step: int) -> list[int]:
         if self._rare_classes is not None:
@@ -141,10 +149,7 @@ class PatchBatches:
         """One patch, in the order of `PatchBatch`."""
         image, *maps = self._cache.get(item, self._read)
         draws = generator(self._seed, "patch view", step, place)
-        inside = np.zeros(image.shape[:2], np.uint8)
-        clean, (label, *weight, inside), drawn = move(
-            image, [*maps, inside], self._augmentation, draws
-        )
+        clean, (label, outside, *weight), drawn = move(image, maps, self._augmentation, draws)
         view = recolour(clean, self._augmentation, drawn)
         weight = weight[0] if weight else None
         pasted = np.zeros(label.shape, bool)
@@ -158,4 +163,4 @@ class PatchBatches:
                 label = np.where(pasted, other[1], label)
                 if weight is not None:
                     weight = np.where(pasted, np.uint8(255), weight)
-        return view, label, weight, clean, inside == IGNORE, pasted
+        return view, label, weight, clean, outside == IGNORE, pasted
