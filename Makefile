@@ -40,7 +40,8 @@ clean-unused: .venv/ready
 test: .venv/ready
 	@$(PYTEST) -m "not slow" $(ARGS)
 
-# With the tests that take long: kills, faults, and each change with the jobs that it costs.
+# With the tests that take long: kills, faults, each change with the jobs that it costs, and most of
+# the paper's configurations in small.
 test-all: .venv/ready
 	@$(PYTEST) $(ARGS)
 

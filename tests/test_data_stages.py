@@ -12,7 +12,7 @@ from scalewise.plan import DataFiles, Plan
 from scalewise.taxonomy import CITYSCAPES
 from scalewise.workflow import DEFAULT_CONFIG, load_plan
 from test_scan import colours, save, save_wide
-from test_workflow import snakemake
+from workflow_runs import snakemake
 
 IDS = np.array([[7, 7, 26], [23, 0, 11]], np.uint8)
 CITY = "leftImg8bit/val/ulm/ulm_0{}_leftImg8bit.png"

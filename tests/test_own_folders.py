@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from test_workflow import finished, jobs, snakemake
+from workflow_runs import finished, jobs, snakemake
 
 NAMES = ["sky", "road", "car, or van"]
 SIZE = (60, 80)

@@ -14,7 +14,7 @@ from PIL import Image
 from scalewise.artifacts import optimizer_file, patches_h5, thresholds_csv
 from scalewise.models import store
 from street_sets import save, scene, write_cityscapes, write_gta5, write_synthia
-from test_workflow import ROOT, jobs, snakemake
+from workflow_runs import ROOT, jobs, snakemake
 
 REDUCED = ROOT / "tests" / "configs" / "reduced.yaml"
 CONFIGS = ROOT / "configs"
@@ -80,6 +80,7 @@ def link(folder: Path, project: str, experiment: str, number: int, stage: str) -
     return path / stage
 
 
+@pytest.mark.slow
 def test_gta5_to_cityscapes_vgg16(tmp_path, data):
     project = "gta5_to_cityscapes_vgg16"
     network = {"name": "fcn8s_vgg16", "width": 8, "hidden": 16}
@@ -141,6 +142,7 @@ def test_gta5_to_cityscapes_resnet101(tmp_path, data):
     assert not torch.equal(state["layer4.2.conv3.weight"], given["layer4.2.conv3.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, changes", [
     ("synthia_to_cityscapes_vgg16", {"network": {"name": "fcn8s_vgg16", "width": 8, "hidden": 16}}),
     ("synthia_to_cityscapes_resnet101", {}),
