@@ -16,10 +16,13 @@ SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) 
 # files of tests side by side, a process for each core
 PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(CORES) --maxprocesses 8
 
-.PHONY: run test test-all report explain rerun clean-unused check format schema rerun-table lock clean-environment
+.PHONY: run segformer test test-all report explain rerun clean-unused check format schema rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
+
+# What network.name: segformer needs, into the same environment: once.
+segformer: .venv/segformer
 
 # The page of what is finished, when some experiment failed or is still to run.
 report: .venv/ready
@@ -37,12 +40,12 @@ rerun: .venv/ready
 clean-unused: .venv/ready
 	@$(BIN)/python workflow_scripts/clean_unused.py $(ARGS)
 
-test: .venv/ready
+test: .venv/segformer
 	@$(PYTEST) -m "not slow" $(ARGS)
 
 # With the tests that take long: kills, faults, each change with the jobs that it costs, and most of
 # the paper's configurations in small.
-test-all: .venv/ready
+test-all: .venv/segformer
 	@$(PYTEST) $(ARGS)
 
 check: .venv/ready
@@ -70,11 +73,17 @@ rerun-table: .venv/ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-# Resolve requirements.in anew in an environment of its own; write requirements.lock and envs/.
+.venv/segformer: requirements-segformer.lock .venv/ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-segformer.lock
+	@touch $@
+
+# Resolve the requirements anew in an environment of its own; write the two lock files and envs/.
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet -r requirements.in
 	.venv-lock/bin/python workflow_scripts/write_lock.py
+	.venv-lock/bin/python -m pip install --quiet -r requirements.lock -r requirements-segformer.in
+	.venv-lock/bin/python workflow_scripts/write_lock.py segformer
 	rm -rf .venv-lock
 
 clean-environment:

@@ -76,7 +76,7 @@ def test_two_of_them_are_about_deeplab_alone():
     assert ours("deeplabv2_resnet101")["network"] == {"classifier_branches": 4}
 
 
-@pytest.mark.parametrize("network", ["compact", "fcn8s_vgg16", "deeplabv2_resnet101"])
+@pytest.mark.parametrize("network", ["compact", "fcn8s_vgg16", "deeplabv2_resnet101", "segformer"])
 def test_both_sides_set_the_same_keys(network):
     def keys(settings: dict, path: str = "") -> set[str]:
         return {

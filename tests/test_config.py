@@ -644,7 +644,7 @@ def differences_of(network):
     return [d for d in DIFFERENCES if d.network in (None, network)]
 
 
-NETWORKS = ["compact", "fcn8s_vgg16", "deeplabv2_resnet101"]
+NETWORKS = ["compact", "fcn8s_vgg16", "deeplabv2_resnet101", "segformer"]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -761,7 +761,12 @@ def test_portions_are_added_up_one_by_one(load_text):
         (
             "network: {name: resnet}",
             "mine.yaml: network.name: must be one of compact, fcn8s_vgg16, deeplabv2_resnet101, "
-            "not 'resnet'",
+            "segformer, not 'resnet'",
+        ),
+        (
+            "network: {name: segformer, variant: b6}",
+            "mine.yaml: network.variant: must be one of tiny, b0, b1, b2, b3, b4, b5, not 'b6'; "
+            "did you mean 'b5'?",
         ),
         (
             "network: {name: fcn8s_vgg16, classifier_branches: 2}",

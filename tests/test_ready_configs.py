@@ -14,6 +14,7 @@ from PIL import Image
 from scalewise.artifacts import optimizer_file, patches_h5, thresholds_csv
 from scalewise.models import store
 from street_sets import save, scene, write_cityscapes, write_gta5, write_synthia
+from test_segformer import in_the_authors_layout, needs_transformers
 from workflow_runs import ROOT, jobs, snakemake
 
 REDUCED = ROOT / "tests" / "configs" / "reduced.yaml"
@@ -66,7 +67,12 @@ def run(folder: Path, name: str, data: Path, **changes) -> tuple[dict, str]:
     config = {"data": {"root": str(data)}, **changes}
     path = folder / "here.yaml"
     path.write_text(yaml.safe_dump(config))
-    status, printed = snakemake(folder, config=[CONFIGS / f"{name}.yaml", REDUCED, path])
+    reduced = yaml.safe_load(REDUCED.read_text())
+    if "variant" in changes.get("network", {}):  # which has no width
+        del reduced["network"]
+    (folder / "reduced.yaml").write_text(yaml.safe_dump(reduced))
+    files = [CONFIGS / f"{name}.yaml", folder / "reduced.yaml", path]
+    status, printed = snakemake(folder, config=files)
     assert status == 0, printed
     return jobs(printed), printed
 
@@ -140,6 +146,43 @@ def test_gta5_to_cityscapes_resnet101(tmp_path, data):
     for name in ("bn1.weight", "layer3.7.bn2.bias", "layer4.2.bn3.running_mean"):
         assert torch.equal(state[name], given[name]), name
     assert not torch.equal(state["layer4.2.conv3.weight"], given["layer4.2.conv3.weight"])
+
+
+@pytest.mark.slow
+@needs_transformers
+def test_gta5_to_cityscapes_segformer(tmp_path, data):
+    project = "gta5_to_cityscapes_segformer"
+    network = {"name": "segformer", "variant": "tiny"}
+    torch.manual_seed(1)
+    given = store.build(network, 19).state_dict()
+    layout = in_the_authors_layout(given, 19).items()
+    body = {k.removeprefix("backbone."): v for k, v in layout if k.startswith("backbone.")}
+    imagenet = {"head.weight": torch.ones(1000, 64), "head.bias": torch.ones(1000)}
+    torch.save({**body, **imagenet}, data / "weights/mit_b5.pth")
+    done, _ = run(tmp_path, project, data, network=network)
+    assert done["train_source"] == 1 and done["reestimate_batchnorm"] == 1
+    assert set(per_class(tmp_path, project)["experiment"]) == {
+        "lse", "self_training", "source_zoom", "batch_norm",
+    }  # fmt: skip
+    models = {
+        (name, number): store.load(link(tmp_path, project, name, number, stage)
+                                   / "model.safetensors").network.state_dict()
+        for name, number, stage in (
+            ("lse", 0, "train_source"), ("lse", 1, "retrain"),
+            ("batch_norm", 1, "reestimate_batchnorm"),
+        )
+    }  # fmt: skip
+    source, adapted = models["lse", 0], models["lse", 1]
+    # the encoder began as it was given; the source set the head's statistics, and no round did
+    assert all(torch.allclose(source[k], v, atol=1e-3) for k, v in given.items()
+               if k.startswith("segformer."))  # fmt: skip
+    statistics = "decode_head.batch_norm.running_mean"
+    assert not torch.equal(source[statistics], given[statistics])
+    assert torch.equal(source[statistics], adapted[statistics])
+    assert not torch.equal(source[statistics], models["batch_norm", 1][statistics])
+    changed = [k for k in source if not torch.equal(source[k], adapted[k])]
+    assert any(k.startswith("segformer.") for k in changed)
+    assert any(k.startswith("decode_head.") for k in changed)
 
 
 @pytest.mark.slow

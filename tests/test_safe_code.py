@@ -42,6 +42,8 @@ CALLS = {
     *("pd.read_pickle", "pandas.read_pickle", "pd.eval", "pandas.eval", "np.fromregex"),
     *("torch.hub.load_state_dict_from_url", "torch.hub.download_url_to_file"),
 }
+# of any object: transformers and the like fetch what they do not find
+METHODS = {"from_pretrained", "push_to_hub"}
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader", "yaml.SafeLoader", "yaml.CSafeLoader"}
 
 
@@ -128,7 +130,7 @@ def forbidden(code: str) -> list[str]:
             module, name = dotted(node.value), node.attr
             if module == "socket" and (module, name) not in ALLOWED:
                 found.append(f"{node.lineno}: socket.{name}")
-            elif f"{module}.{name}" in CALLS:
+            elif f"{module}.{name}" in CALLS or name in METHODS:
                 found.append(f"{node.lineno}: {module}.{name}")
         elif isinstance(node, ast.Name) and node.id in BUILTINS:
             found.append(f"{node.lineno}: {node.id}")
@@ -197,6 +199,8 @@ UNSAFE = [
     "yaml.unsafe_load(x)",
     "pd.read_pickle(x)",
     "tempfile.mktemp()",
+    "Network.from_pretrained(x)",
+    "make().from_pretrained(x)",
 ]
 SAFE = [
     "from pickle import UnpicklingError",

@@ -1,6 +1,8 @@
-"""write_lock: pin what is installed beside this Python: requirements.lock and envs/scalewise.yaml.
+"""write_lock: pin what is installed beside this Python.
 
-Called by `make lock` in an environment into which requirements.in was resolved.
+Called twice by `make lock`: where requirements.in was resolved it writes requirements.lock; with
+`segformer`, where requirements-segformer.in was added to that, it writes what came on top into
+requirements-segformer.lock, and all of it into envs/scalewise.yaml.
 """
 
 import subprocess
@@ -14,7 +16,7 @@ def conda_file(pins: list[str]) -> str:
     """The conda environment: the same pins, written out, since the engine copies the file away."""
     lines = "".join(f"      - {pin}\n" for pin in pins)
     return f"""# For `snakemake --software-deployment-method conda`; `make` needs no conda.
-# The pins are those of requirements.lock; both are written by 'make lock'.
+# The pins are those of requirements.lock and requirements-segformer.lock; 'make lock' writes them.
 channels:
   - conda-forge
 dependencies:
@@ -29,16 +31,35 @@ def read_pins(lock: str) -> list[str]:
     return [line for line in lock.splitlines() if line and not line.startswith("#")]
 
 
-def main() -> None:
+def lock_file(pins: list[str], name: str) -> str:
+    """The text of `<name>.lock`."""
+    header = f"# Pinned: pip install -r {name}.lock. From {name}.in by 'make lock'."
+    return "\n".join([header, *pins]) + "\n"
+
+
+def beyond(pins: list[str], lock: list[str]) -> list[str]:
+    """The pins that came on top of those of a lock file. Raises ValueError where one of these is no
+    longer the same: what needs no extra package must not change with it."""
+    if changed := sorted(set(lock) - set(pins)):
+        raise ValueError(f"the extra packages changed the pins of others: {', '.join(changed)}")
+    return [pin for pin in pins if pin not in lock]
+
+
+def main(extra: bool) -> None:
     frozen = subprocess.run(
         [sys.executable, "-m", "pip", "freeze"], check=True, capture_output=True, text=True
     ).stdout
     # the same torch has another local version for each kind of device
     pins = read_pins(frozen.replace("+cpu", ""))
-    header = "# Pinned: pip install -r requirements.lock. From requirements.in by 'make lock'."
-    (ROOT / "requirements.lock").write_text("\n".join([header, *pins]) + "\n")
-    (ROOT / "envs" / "scalewise.yaml").write_text(conda_file(pins))
+    lock = ROOT / "requirements.lock"
+    if not extra:
+        lock.write_text(lock_file(pins, "requirements"))
+        return
+    common = read_pins(lock.read_text())
+    more = beyond(pins, common)
+    (ROOT / "requirements-segformer.lock").write_text(lock_file(more, "requirements-segformer"))
+    (ROOT / "envs" / "scalewise.yaml").write_text(conda_file([*common, *more]))
 
 
 if __name__ == "__main__":
-    main()
+    main(extra=sys.argv[1:] == ["segformer"])

@@ -146,7 +146,8 @@ class Job:
 
     def write_settings(self) -> None:
         """Write `settings.json`, the last file of a stage."""
-        packages = ("torch", "numpy", "pillow", "opencv-python-headless", "h5py", "safetensors")
+        packages = ["torch", "numpy", "pillow", "opencv-python-headless", "h5py", "safetensors"]
+        packages += ["transformers"] * ("transformers" in sys.modules)
         content = {
             "format": FORMAT_VERSION,
             **{k: self._description[k] for k in ("stage", "key", "identity", "code", "contents")},

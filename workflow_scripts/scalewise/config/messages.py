@@ -33,7 +33,7 @@ def _tags(model: type[BaseModel]) -> set[str]:
 
 
 _FORMATS = ("streets", "gta5", "synthia", "cityscapes", "camvid", "folder")
-_NETWORKS = ("compact", "fcn8s_vgg16", "deeplabv2_resnet101")
+_NETWORKS = ("compact", "fcn8s_vgg16", "deeplabv2_resnet101", "segformer")
 TELLING = ("format", "name")  # keys that say which other keys a section has
 # maps that a later layer replaces as a whole
 WHOLE = frozenset({"id_to_class", "map", "style", "subsets"})

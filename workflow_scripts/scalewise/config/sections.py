@@ -66,6 +66,10 @@ IMAGENET = Preprocessing(order="rgb", mean=(123.7, 116.3, 103.5), scale=(58.4, 5
 CAFFE = Preprocessing(
     order="bgr", mean=(104.00698793, 116.66876762, 122.67891434), scale=(1.0, 1.0, 1.0)
 )
+# the same to more digits, as SegFormer and most published weights were trained with
+IMAGENET_EXACT = Preprocessing(
+    order="rgb", mean=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375)
+)
 Width = Annotated[int, Field(ge=8, le=256, multiple_of=8), BeforeValidator(number)]
 
 
@@ -126,7 +130,26 @@ class DeeplabSettings(Section):
     weights: InitialWeights = None
 
 
-Network = Annotated[CompactSettings | Fcn8sSettings | DeeplabSettings, Field(discriminator="name")]
+class SegformerSettings(Section):
+    """SegFormer; it needs the package transformers (docs/networks.md)."""
+
+    name: Literal["segformer"] = Field(description="Mix Transformer and an all-MLP head")
+    variant: Literal["tiny", "b0", "b1", "b2", "b3", "b4", "b5"] = Field(
+        default="b0", description="the published sizes; tiny: for trials, no weights fit"
+    )
+    dropout: ShareBelowOne = Field(default=0.1, description="share of features left out")
+    drop_path: ShareBelowOne = Field(
+        default=0.1,
+        description="how often the last residual branch is left out; from 0 at the first",
+    )
+    preprocessing: Preprocessing = IMAGENET_EXACT
+    weights: InitialWeights = None
+
+
+Network = Annotated[
+    CompactSettings | Fcn8sSettings | DeeplabSettings | SegformerSettings,
+    Field(discriminator="name"),
+]
 
 
 class OptimizerSettings(Section):

@@ -14,6 +14,7 @@ class Network(nn.Module):
     """
 
     align_corners: bool = False
+    size_option: str = "width"  # the option that weights files of this network differ in most
 
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError
@@ -25,6 +26,11 @@ class Network(nn.Module):
     def fixed_parameters(self) -> list[nn.Parameter]:
         """Those that no training sets, such as bilinear kernels: a weights file may lack them."""
         return []
+
+    def is_of_a_larger_one(self, name: str) -> bool:
+        """Whether a tensor that this network has not is one of the same network with more blocks:
+        a part of such weights fits, and is worth nothing without the others."""
+        return False
 
 
 def upsample(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:

@@ -10,13 +10,20 @@ from scalewise.models.compact import Compact
 from scalewise.models.deeplab import DeepLab
 from scalewise.models.fcn8s import FCN8s
 from scalewise.models.network import Network
+from scalewise.models.segformer import Segformer
 
-NETWORKS = {"compact": Compact, "fcn8s_vgg16": FCN8s, "deeplabv2_resnet101": DeepLab}
+NETWORKS = {
+    "compact": Compact,
+    "fcn8s_vgg16": FCN8s,
+    "deeplabv2_resnet101": DeepLab,
+    "segformer": Segformer,
+}
 
 
 def build(network: dict, classes: int) -> Network:
     """network: `name` and the options of that network, as in the settings (`preprocessing` is no
-    option of the network). Raises KeyError for an unknown name."""
+    option of the network). Raises KeyError for an unknown name, UserError where a package that
+    this network needs is missing."""
     options = {k: v for k, v in network.items() if k not in ("name", "preprocessing")}
     return NETWORKS[network["name"]](classes, **options)
 

@@ -1,7 +1,8 @@
 """Weights files of others and our own: read safely, put into our tensor names, fitted and loaded.
 
 Understood are `.safetensors` and what `torch.save` wrote (`.pth`, `.pt`), told apart by their
-content, in the released layout of our networks or in torchvision's for VGG-16 and ResNet-101.
+content, in the released layout of our networks, in torchvision's for VGG-16 and ResNet-101, or in
+Hugging Face's or the authors' for SegFormer.
 """
 
 import logging
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from scalewise.artifacts import model_file
 from scalewise.errors import UserError
+from scalewise.models import segformer_names
 from scalewise.models.fcn8s import BLOCKS
 from scalewise.models.network import Network
 from scalewise.models.store import NETWORKS
@@ -30,7 +32,11 @@ VGG16_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 COUNTER = "num_batches_tracked"  # steps a batch norm has seen: older files lack it, none needs it
 SHOWN = 4  # names in a message
 PRETRAINED_SHARE = 0.9  # what must be found in weights to start from, unless the settings say else
-ONLY_IN_TRAINING = ("dropout", "freeze_batchnorm_affine")  # options that change no output
+ONLY_IN_TRAINING = (
+    "dropout",
+    "drop_path",
+    "freeze_batchnorm_affine",
+)  # options that change no output
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ def read(path: str | Path) -> WeightsFile:
     """Read a weights file on the CPU; nothing in it is ever run.
 
     Nested `state_dict`, `model` and `model_state_dict` are unwrapped, `module.` and `Scale.` before
-    the names are dropped, torchvision's layouts are renamed (their classifiers dropped).
+    the names are dropped, torchvision's and SegFormer's layouts are renamed (classifiers of
+    ImageNet dropped).
     Raises UserError naming the file, what is wrong, and what to do.
     """
     path = Path(path)
@@ -141,7 +148,8 @@ def _renamed(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if "layer1.0.conv1.weight" in found:
         # torchvision's classifier of ImageNet; all else has the names of ours
         return {k: v for k, v in found.items() if not re.fullmatch(r"fc\.(weight|bias)", k)}
-    return found
+    of_segformer = segformer_names.renamed(found)
+    return found if of_segformer is None else of_segformer
 
 
 def _from_torchvision_vgg16(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -274,7 +282,8 @@ def load_into(
             classes; True for weights that are to be used as they are.
 
     Raises: UserError where less matches, where a tensor (but for a classifier that may be new) has
-        another shape, or a needed classifier is not whole; nothing is loaded then.
+        another shape, a needed classifier is not whole, or the file is one of the same network with
+        more blocks; nothing is loaded then.
     """
     found = fit(network, weights.tensors)
     ids = {id(p): name for name, p in network.named_parameters()}
@@ -288,9 +297,10 @@ def load_into(
     share = len(have) / len(needed)
     log.info("%s: %s", weights.path, _told(found, every=True))
     wrong = [m for m in found.misshapen if needs_classifier or m[0] not in of_classes]
-    if share < minimum_share or wrong or (needs_classifier and not classifier <= have):
+    larger = any(map(network.is_of_a_larger_one, found.unexpected))
+    if share < minimum_share or wrong or larger or (needs_classifier and not classifier <= have):
         raise UserError(
-            f"{weights.path}: {_guess(network, weights, found, of_classes)}: {len(have)} of "
+            f"{weights.path}: {_guess(network, weights, found, classifier, fixed)}: {len(have)} of "
             f"{len(needed)} needed tensors match ({share:.1%}, at least {minimum_share:.1%} must); "
             f"{_told(found)}"
         )
@@ -338,23 +348,35 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "one number"
 
 
-def _guess(network: Network, weights: WeightsFile, found: Fit, of_classes: set[str]) -> str:
+def _guess(
+    network: Network, weights: WeightsFile, found: Fit, classifier: set[str], fixed: set[str]
+) -> str:
     """In words, what the file seems to be."""
     likeness = {}
     for name, kind in NETWORKS.items():
-        with torch.device("meta"):
-            own = {n for n in kind(1).state_dict() if not n.endswith(COUNTER)}
+        try:
+            with torch.device("meta"):
+                own = {n for n in kind(1).state_dict() if not n.endswith(COUNTER)}
+        except UserError:  # a package that it needs is missing
+            continue
         likeness[name] = len(own.intersection(weights.tensors)) / len(own)
     best = max(likeness, key=likeness.get)
     if likeness[best] < 0.3:
         return "weights of another network, none of this project's"
     if not isinstance(network, NETWORKS[best]):
         return f"weights of another network ('{best}')"
-    if any(name not in of_classes for name, *_ in found.misshapen):
-        return f"weights of '{best}' with other options (width), or of a network much like it"
+    other_size = any(
+        name not in classifier | fixed or (name in classifier and theirs[1:] != ours[1:])
+        for name, theirs, ours in found.misshapen
+    )
+    if other_size or any(map(network.is_of_a_larger_one, found.unexpected)):
+        return (
+            f"weights of '{best}' with other options ({network.size_option}), or of a network "
+            "much like it"
+        )
     if found.misshapen:
         _, theirs, ours = found.misshapen[0]
         return f"a classifier of {_shape(theirs[:1])} classes where this project has {ours[0]}"
-    if of_classes.intersection(found.missing):
+    if (classifier | fixed).intersection(found.missing):
         return f"weights of '{best}' without their whole classifier"
     return f"a part of the weights of '{best}'"
