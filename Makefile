@@ -6,13 +6,18 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 GPUS ?= 1
 CONFIG ?=
 RESULT ?=
+MODEL ?=
+IMAGES ?=
+OUT ?=
 ARGS ?=
 BIN = .venv/bin
 # the file's name as one word of the shell, whatever is in it
 CONFIGFILE = $(if $(CONFIG),--configfile '$(subst ','\'',$(CONFIG))')
+# a variable as one word of the shell, whatever is in it, $ included
+quoted = '$(subst ','\'',$(value $1))'
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(CONFIGFILE) $(ARGS)
 
-.PHONY: run test test-all report explain rerun clean-unused check format schema rerun-table lock clean-environment
+.PHONY: run test test-all report explain rerun clean-unused predict export check format schema rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -32,6 +37,16 @@ rerun: .venv/ready
 # Results that nothing refers to any more: a list; ARGS=--remove removes them.
 clean-unused: .venv/ready
 	@$(BIN)/python workflow_scripts/clean_unused.py $(ARGS)
+
+# Label maps of images: make predict MODEL=.../model.safetensors IMAGES=folder OUT=folder   (ARGS=--overlay)
+predict: .venv/ready
+	@$(if $(and $(value MODEL),$(value IMAGES),$(value OUT)),,echo 'name all three: make predict MODEL=... IMAGES=... OUT=...' >&2; exit 1;) \
+	$(BIN)/python workflow_scripts/predict.py --out=$(call quoted,OUT) $(ARGS) -- $(call quoted,MODEL) $(call quoted,IMAGES)
+
+# The model as ONNX, checked, with a page about it: make export MODEL=.../model.safetensors OUT=model.onnx
+export: .venv/ready
+	@$(if $(and $(value MODEL),$(value OUT)),,echo 'name both: make export MODEL=... OUT=...' >&2; exit 1;) \
+	$(BIN)/python workflow_scripts/export_model.py --out=$(call quoted,OUT) $(ARGS) -- $(call quoted,MODEL)
 
 test: .venv/ready
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not slow" $(ARGS)
