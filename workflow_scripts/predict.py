@@ -44,19 +44,19 @@ from tqdm import tqdm
 from scalewise import class_colors, devices
 from scalewise.artifacts import png, prediction_record, problems_csv
 from scalewise.artifacts.hashing import content_hash
-from scalewise.command_line import parser_of
+from scalewise.command_line import errors_as_text, load_model, parser_of
 from scalewise.data.given_files import GivenFile, given_files
 from scalewise.data.photographs import read_upright
 from scalewise.data.reading import UnreadableImage
-from scalewise.errors import UserError, of_the_system
+from scalewise.errors import UserError
 from scalewise.inference import BATCH
-from scalewise.models import store
 from scalewise.prediction import How, Prediction, Predictor
 from scalewise.resuming import deferred_interrupt
 from scalewise.taxonomy import CITYSCAPES, CITYSCAPES_LABEL_IDS
 
 PICTURES = ("color", "overlay", "confidence", "entropy")  # on request
 SAY_SECONDS = 15.0
+GOES_ON = "stopped: the same command goes on from here"
 # a batch of images takes no more of them than have so many pixels: 96 MiB, and as much read ahead
 CHUNK_PIXELS = 1 << 25
 
@@ -204,16 +204,6 @@ def label_values(classes: list[str], ids: str) -> np.ndarray:
     return np.array(CITYSCAPES_LABEL_IDS, np.uint8)
 
 
-def load_model(path: Path) -> store.LoadedModel:
-    """Raises UserError."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file: name the model.safetensors of a result")
-    try:
-        return store.load(path)
-    except ValueError as error:
-        raise UserError(f"{' '.join(str(error).split())[:200]}") from None
-
-
 class Outcome(NamedTuple):
     """made, kept: images; problems: files that could not be used; stopped: before the end."""
 
@@ -290,7 +280,7 @@ def report(outcome: Outcome, out: Path) -> int:
             print(f"  {problem.file}: {problem.problem}")
         print(f"also in {path}")
     if outcome.stopped:
-        say("stopped: the same command goes on from here")
+        say(GOES_ON)
         return 130
     return 1 if outcome.problems else 0
 
@@ -415,18 +405,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = parser().parse_args()
-    try:
+    with errors_as_text(GOES_ON):
         sys.exit(run(arguments))
-    except UserError as error:
-        sys.exit(f"\n{error}\n")
-    except OSError as error:
-        known = of_the_system(error)
-        if known is None:
-            raise
-        sys.exit(f"\n{known}\n")
-    except KeyboardInterrupt:
-        say("stopped: the same command goes on from here")
-        sys.exit(130)
 
 
 if __name__ == "__main__":
