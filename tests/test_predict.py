@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import predict
-from scalewise import class_colors
+from scalewise import class_colors, devices
 from scalewise.artifacts import prediction_record, problems_csv, table
 from scalewise.data.given_files import given_files
 from scalewise.data.photographs import read_upright
@@ -509,6 +509,32 @@ def test_a_name_that_is_too_long_for_results_is_told(place):
     assert call(place) == 1
     (problem,) = problems_csv.read(place / "out" / "problems.csv")
     assert "name is too long" in problem.problem
+
+
+def test_the_device_is_a_locked_one_the_cpu_or_the_one_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALEWISE_LOCKS", str(tmp_path))
+    monkeypatch.setenv("SCALEWISE_DEVICES", "cpu")
+    monkeypatch.setattr(devices.hold.__wrapped__, "__defaults__", (0.0,))
+    with predict.device_for(None) as device:
+        assert device == CPU
+        with pytest.raises(UserError, match="no free device"), predict.device_for(None):
+            pass
+        with predict.device_for("cpu") as device:  # the CPU by name needs no lock
+            assert device == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("cuda:2", "gpu", "cuda:", "cuda:1x"):
+        with (
+            pytest.raises(UserError, match=f"{name}: .* it has cpu, cuda:0, cuda:1$"),
+            predict.device_for(name),
+        ):
+            pass
+    held = []
+    monkeypatch.setattr(devices, "_slot", lambda name, place: held.append(name) or "slot")
+    for name in ("cuda:1", "cuda"):
+        with predict.device_for(name) as device:
+            assert device.type == "cuda"
+    assert held == ["cuda:1", "cuda:0"]
 
 
 def test_mistakes_are_one_line(place, capsys):

@@ -1,17 +1,19 @@
 """export_model: a model.safetensors as ONNX, with a page that says what it is.
 
     python workflow_scripts/export_model.py MODEL --out model.onnx
-    make export MODEL=results/retrain/<key>/model.safetensors OUT=model.onnx
+    make export MODEL=.../model.safetensors OUT=model.onnx
 
-Batch, height and width are free. Input `images`: float32 (N, 3, H, W), normalised; with
---preprocessing uint8 (N, H, W, 3) RGB, and the file normalises. Output `logits`: float32
-(N, K, H, W), scaled up to the size of the input as this project does it.
+Batch, height and width are free. Input `images`: float32 (N, 3, H, W),
+normalised; with --preprocessing uint8 (N, H, W, 3) RGB, and the file
+normalises. Output `logits`: float32 (N, K, H, W), scaled up to the size of the
+input as this project does it.
 
-The file is run by onnxruntime beside the network itself on images of several sizes and batches.
-Where a logit differs by more than the tolerance, relative to the largest logit where that is above
-1, or the class differs in more than one pixel of a thousand, nothing is written and the exit status
-is 1. model.md beside it says what the model is, its input, output and classes, the settings and the
-IoU of the result where these can be found, and the difference.
+The file is run by onnxruntime beside the network itself on images of several
+sizes and batches. Where a logit differs by more than the tolerance (relative to
+the largest logit where that is above 1), or the class in more than one pixel of
+a thousand, nothing is written and the exit status is 1. model.md beside it says
+what the model is, its input, output and classes, the settings and the IoU of
+the result where these can be found, and the difference.
 """
 
 import argparse

@@ -1,26 +1,27 @@
 """predict: label maps of images, with the model.safetensors of a result.
 
     python workflow_scripts/predict.py MODEL IMAGES... --out FOLDER
-    make predict MODEL=results/retrain/<key>/model.safetensors IMAGES=photos OUT=predicted
+    make predict MODEL=.../model.safetensors IMAGES=photos OUT=predicted
 
-IMAGES: folders (with all folders in them), globs, single files; of any size and of most kinds,
-8 or 16 bits, grey, with a palette or alpha; turned as their EXIF orientation says. Nothing else is
-needed: no labels, no configuration. Written, each as PNG of the image's own (upright) size, under
-the image's path relative to what was named:
+IMAGES: folders (with all folders in them), globs, single files; of any size and
+most kinds, 8 or 16 bits, grey, with a palette or alpha; turned as their EXIF
+orientation says. No labels and no configuration are needed. Written are PNGs of
+the image's own (upright) size, under its path relative to what was named:
 
-    FOLDER/label/        class index of every pixel; with --ids cityscapes the ids of its server
+    FOLDER/label/        class index; with --ids cityscapes its server's ids
     FOLDER/color/        --color: the classes' colours
-    FOLDER/overlay/      --overlay: the same, half and half with the image
-    FOLDER/confidence/   --confidence: probability of the predicted class, 255 is 1
-    FOLDER/entropy/      --entropy: entropy of all classes' probabilities by ln K, 255 is 1
+    FOLDER/overlay/      --overlay: these and the image, half and half
+    FOLDER/confidence/   --confidence: of the predicted class; 255 is 1
+    FOLDER/entropy/      --entropy: of all classes, by ln K; 255 is 1
     FOLDER/classes.csv   class, id in the label maps, colour
     FOLDER/predictions.jsonl   what made them, and which are finished
     FOLDER/problems.csv  files that could not be used, where there are any
 
-The same command goes on where it was stopped: an image is finished when its files are there, made
-with this model and these options, and the image has the size and time of change that it had. Where
-it has not, all is made anew and no older picture of it stays.
-Exit status: 0; 1 where a file could not be used; 130 where it was stopped.
+The same command goes on where it was stopped: an image is finished when its
+files are there, made with this model and these options, and the image has the
+size and time of change that it had. Where it has not, all is made anew and no
+older picture of it stays. Exit status: 0; 1 where a file could not be used; 130
+where it was stopped.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -291,6 +293,8 @@ def _images(count: int) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do as the command line says; the exit status. Raises UserError."""
+    # Pillow tells so of a photograph whose pixels are whole; it is taken as it is stored
+    warnings.filterwarnings("ignore", "Corrupt EXIF data")
     model = load_model(arguments.model)
     values = label_values(model.classes, arguments.ids)
     colors = class_colors.colors_for(model.classes, arguments.model)
