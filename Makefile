@@ -6,17 +6,20 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 GPUS ?= 1
 CONFIG ?=
 RESULT ?=
+MODEL ?=
+IMAGES ?=
+OUT ?=
 ARGS ?=
 BIN = .venv/bin
-# a name as one word of the shell, whatever is in it
-quoted = '$(subst ','\'',$(1))'
-CONFIGFILE = $(if $(CONFIG),--configfile $(call quoted,$(CONFIG)))
+# a variable as one word of the shell, whatever is in it, $ included
+quoted = '$(subst ','\'',$(value $1))'
+CONFIGFILE = $(if $(value CONFIG),--configfile $(call quoted,CONFIG))
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(CONFIGFILE) $(ARGS)
 
 # files of tests side by side, a process for each core
 PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(CORES) --maxprocesses 8
 
-.PHONY: run segformer test test-all report explain rerun clean-unused check format schema rerun-table lock clean-environment
+.PHONY: run segformer test test-all report explain rerun clean-unused predict export check format schema rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -34,11 +37,21 @@ explain: .venv/ready
 
 # The configuration that made a result: make rerun RESULT=results/retrain/<key>   (ARGS=--run makes it again)
 rerun: .venv/ready
-	@$(BIN)/python workflow_scripts/rerun.py $(call quoted,$(RESULT)) $(ARGS)
+	@$(BIN)/python workflow_scripts/rerun.py $(call quoted,RESULT) $(ARGS)
 
 # Results that nothing refers to any more: a list; ARGS=--remove removes them.
 clean-unused: .venv/ready
 	@$(BIN)/python workflow_scripts/clean_unused.py $(ARGS)
+
+# Label maps of images: make predict MODEL=.../model.safetensors IMAGES=folder OUT=folder   (ARGS=--overlay)
+predict: .venv/ready
+	@$(if $(and $(value MODEL),$(value IMAGES),$(value OUT)),,echo 'name all three: make predict MODEL=... IMAGES=... OUT=...' >&2; exit 1;) \
+	$(BIN)/python workflow_scripts/predict.py --out=$(call quoted,OUT) $(ARGS) -- $(call quoted,MODEL) $(call quoted,IMAGES)
+
+# The model as ONNX, checked, with a page about it: make export MODEL=.../model.safetensors OUT=model.onnx
+export: .venv/ready
+	@$(if $(and $(value MODEL),$(value OUT)),,echo 'name both: make export MODEL=... OUT=...' >&2; exit 1;) \
+	$(BIN)/python workflow_scripts/export_model.py --out=$(call quoted,OUT) $(ARGS) -- $(call quoted,MODEL)
 
 test: .venv/segformer
 	@$(PYTEST) -m "not slow" $(ARGS)

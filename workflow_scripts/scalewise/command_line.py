@@ -1,13 +1,21 @@
-"""What the commands beside the workflow share: their settings, given as snakemake takes them."""
+"""What the commands beside the workflow share: settings, given as snakemake takes them; errors."""
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from scalewise.config import ConfigError
+from scalewise.errors import UserError, of_the_system
 from scalewise.plan import Plan
 from scalewise.workflow import load_plan
+
+if TYPE_CHECKING:
+    from scalewise.models.store import LoadedModel
 
 
 def parser_of(manual: str | None) -> argparse.ArgumentParser:
@@ -43,3 +51,33 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         return load_plan(arguments.configfile, overrides_of(arguments.config))
     except ConfigError as error:
         sys.exit(f"\n{error}\n")
+
+
+@contextmanager
+def errors_as_text(when_stopped: str = "stopped") -> Iterator[None]:
+    """End the program with one message where the user or the system made the block fail; with
+    status 130 and `when_stopped` at Ctrl-C."""
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"\n{error}\n")
+    except OSError as error:
+        known = of_the_system(error)
+        if known is None:
+            raise
+        sys.exit(f"\n{known}\n")
+    except KeyboardInterrupt:
+        print(when_stopped, file=sys.stderr)
+        sys.exit(130)
+
+
+def load_model(path: Path) -> "LoadedModel":
+    """Read a model.safetensors. Raises UserError naming it."""
+    from scalewise.models import store  # most commands do without torch
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file: name the model.safetensors of a result")
+    try:
+        return store.load(path)
+    except ValueError as error:
+        raise UserError(" ".join(str(error).split())[:300]) from None
