@@ -53,7 +53,11 @@ def images_of(*shape):
 
 @pytest.mark.parametrize(
     ("name", "preprocessing"),
-    [("compact", False), ("fcn8s_vgg16", True), ("deeplabv2_resnet101", False)],
+    [
+        ("compact", False),
+        ("fcn8s_vgg16", True),
+        pytest.param("deeplabv2_resnet101", False, marks=pytest.mark.slow),
+    ],
 )
 def test_every_network_says_the_same_as_onnx_at_any_batch_and_size(tmp_path, name, preprocessing):
     model, path = model_of(name), tmp_path / "model.onnx"

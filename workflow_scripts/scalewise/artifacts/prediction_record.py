@@ -6,7 +6,6 @@ nanoseconds) of its file, and the kinds of results that were made of it as it wa
 only added, so a line that a crash cut short is the last one, and is dropped.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from scalewise import file_lock
 from scalewise.errors import UserError
 
 FORMAT = "scalewise predictions 1"
@@ -66,10 +66,8 @@ def opened(
             "folder to write to"
         )
     with open(path, "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: another process is writing predictions there") from None
+        if not file_lock.take(file):
+            raise UserError(f"{folder}: another process is writing predictions there")
         file.seek(0)
         content = file.read()
         lines = content[: content.rfind(b"\n") + 1]
