@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scalewise.artifacts import health_csv, iou_csv, pictures_h5, table
+from scalewise.artifacts import audit_csv, health_csv, iou_csv, pictures_h5, table
 from scalewise.artifacts.atomic import replacing, write_text
 from scalewise.job import Job, run
 from scalewise.publishing import publish
@@ -77,6 +77,10 @@ def report(job: Job) -> None:
         tables.Check(*who, rows=health_csv.read(path))
         for who, path in zip(s["checks"], job.inputs("health"), strict=True)
     ] + [tables.Check(**row) for row in s["unchecked"]]
+    audits = [
+        tables.Audit(*who, rows=audit_csv.read(path))
+        for who, path in zip(s["audits"], job.inputs("audit"), strict=True)
+    ]
     project = tables.Project(
         name=s["project"],
         classes=s["classes"],
@@ -100,14 +104,16 @@ def report(job: Job) -> None:
         with replacing(job.output(name)) as temporary:
             content.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
     check = [job.input("check")] if job.has_input("check") else []
-    warnings = warnings_of([*check, *job.inputs("iou"), *job.inputs("health")])
+    warnings = warnings_of(
+        [*check, *job.inputs("iou"), *job.inputs("health"), *job.inputs("audit")]
+    )
     if "check_round" in warnings:
         # the stage does not know whose round it was: several experiments may share it
         sentences = {row.sentence for c in checks for row in c.rows}
         others = [said for said in warnings["check_round"] if said not in sentences]
         warnings["check_round"] = [*tables.health_warnings(checks), *others]
     known = facts(s, job.inputs("iou"))
-    html = page.build(project, evaluations, missing, known, warnings, checks)
+    html = page.build(project, evaluations, missing, known, warnings, checks, audits)
     write_text(job.output("index.html"), html)
     over = project.class_sets[project.headline]
     words = [tables.text_table(headline, over), *tables.sentences(headline)]
