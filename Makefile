@@ -6,6 +6,8 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 GPUS ?= 1
 CONFIG ?=
 RESULT ?=
+A ?=
+B ?=
 ARGS ?=
 BIN = .venv/bin
 # a name as one word of the shell, whatever is in it
@@ -16,7 +18,7 @@ SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) 
 # files of tests side by side, a process for each core
 PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(CORES) --maxprocesses 8
 
-.PHONY: run test test-all report explain rerun clean-unused check format schema rerun-table lock clean-environment
+.PHONY: run test test-all report explain rerun compare clean-unused check format schema rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -32,6 +34,10 @@ explain: .venv/ready
 # The configuration that made a result: make rerun RESULT=results/retrain/<key>   (ARGS=--run makes it again)
 rerun: .venv/ready
 	@$(BIN)/python workflow_scripts/rerun.py $(call quoted,$(RESULT)) $(ARGS)
+
+# In what two results differ: make compare A=streets/lse B=streets/self_training
+compare: .venv/ready
+	@$(BIN)/python workflow_scripts/compare.py $(call quoted,$(A)) $(call quoted,$(B)) $(ARGS)
 
 # Results that nothing refers to any more: a list; ARGS=--remove removes them.
 clean-unused: .venv/ready
