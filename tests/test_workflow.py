@@ -58,6 +58,10 @@ def test_the_report_is_at_its_stable_place_with_its_tables(run):
     assert len(iou) == 2 * 3 * 19
     summary = pd.read_csv(place / "summary.csv")
     assert list(summary.columns) == ["experiment", "seed", "round", "classes", "miou", "gain"]
+    for name in ("summary", "per_class_iou"):
+        assert "source\\_zoom" in (place / f"{name}.tex").read_text(encoding="utf-8")
+    # the audit of the default's drawn target
+    assert page.count("kept pixels right, round by round") == 1
     # the tables agree with each other: the mean over the classes that occur
     for row in summary[summary.classes == "all"].itertuples():
         part = iou[

@@ -1,7 +1,7 @@
 """report: one page and the tables behind it, from the evaluations of a project.
 
-Writes `index.html`, `per_class_iou.csv`, `summary.csv`, `summary.txt`, and copies them to their
-stable place, `results/report/<project>/`.
+Writes `index.html`, `per_class_iou.csv`, `summary.csv`, both as LaTeX (`.tex`), `summary.txt`, and
+copies them to their stable place, `results/report/<project>/`.
 """
 
 import json
@@ -13,7 +13,16 @@ from scalewise.artifacts import audit_csv, health_csv, iou_csv, pictures_h5, tab
 from scalewise.artifacts.atomic import replacing, write_text
 from scalewise.job import Job, run
 from scalewise.publishing import publish
-from scalewise.reporting import page, tables
+from scalewise.reporting import latex, page, tables
+
+FILES = (
+    "index.html",
+    "per_class_iou.csv",
+    "per_class_iou.tex",
+    "summary.csv",
+    "summary.tex",
+    "summary.txt",
+)
 
 
 def read_evaluation(experiment: str, seed: int, number: int, iou: Path, pictures: Path):
@@ -97,8 +106,11 @@ def report(job: Job) -> None:
     )
     summary = tables.summary(evaluations, s["subsets"])
     headline = tables.headline(summary, project)
+    per_class = tables.per_class_iou(evaluations)
+    write_text(job.output("summary.tex"), latex.summary(summary, project))
+    write_text(job.output("per_class_iou.tex"), latex.per_class_iou(per_class, summary, project))
     for name, content in (
-        ("per_class_iou.csv", tables.per_class_iou(evaluations)),
+        ("per_class_iou.csv", per_class),
         ("summary.csv", summary),
     ):
         with replacing(job.output(name)) as temporary:
@@ -126,8 +138,7 @@ def report(job: Job) -> None:
     text = "\n".join(words) + "\n"
     means = tables.text_means(summary, project)
     write_text(job.output("summary.txt"), f"{text}\n{means}" if means else text)
-    names = ("index.html", "per_class_iou.csv", "summary.csv", "summary.txt")
-    publish([job.output(name) for name in names], s["project"], job.key)
+    publish([job.output(name) for name in FILES], s["project"], job.key)
 
 
 if __name__ == "__main__":

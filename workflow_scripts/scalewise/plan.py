@@ -37,7 +37,14 @@ OUTPUTS = {
     "audit_pseudo_labels": ("audit.csv",),
     "retrain": ("model.safetensors", "training.csv", "optimizer.safetensors"),
     "evaluate": ("confusion.csv", "iou.csv", "pictures.h5", "pictures.png"),
-    "report": ("index.html", "per_class_iou.csv", "summary.csv", "summary.txt"),
+    "report": (
+        "index.html",
+        "per_class_iou.csv",
+        "per_class_iou.tex",
+        "summary.csv",
+        "summary.tex",
+        "summary.txt",
+    ),
 }
 AUDIT = "audit_pseudo_labels"
 NETWORK_STAGES = frozenset(
