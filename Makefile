@@ -9,6 +9,8 @@ RESULT ?=
 MODEL ?=
 IMAGES ?=
 OUT ?=
+A ?=
+B ?=
 ARGS ?=
 BIN = .venv/bin
 # a variable as one word of the shell, whatever is in it, $ included
@@ -19,7 +21,7 @@ SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) 
 # files of tests side by side, a process for each core
 PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(CORES) --maxprocesses 8
 
-.PHONY: run segformer test test-all report explain rerun clean-unused predict export check format schema rerun-table lock clean-environment
+.PHONY: run segformer test test-all report explain rerun compare clean-unused predict export check format schema rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -38,6 +40,10 @@ explain: .venv/ready
 # The configuration that made a result: make rerun RESULT=results/retrain/<key>   (ARGS=--run makes it again)
 rerun: .venv/ready
 	@$(BIN)/python workflow_scripts/rerun.py $(call quoted,RESULT) $(ARGS)
+
+# In what two results differ: make compare A=streets/lse B=streets/self_training
+compare: .venv/ready
+	@$(BIN)/python workflow_scripts/compare.py $(call quoted,A) $(call quoted,B) $(ARGS)
 
 # Results that nothing refers to any more: a list; ARGS=--remove removes them.
 clean-unused: .venv/ready

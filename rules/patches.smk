@@ -63,3 +63,25 @@ rule check_round:
         "{resources.what}"
     shell:
         command("check_round")
+
+
+rule audit_pseudo_labels:
+    input:
+        inputs("audit_pseudo_labels"),
+    output:
+        outputs("audit_pseudo_labels"),
+    log:
+        log_of("audit_pseudo_labels"),
+    benchmark:
+        benchmark_of("audit_pseudo_labels")
+    conda:
+        "../envs/scalewise.yaml"
+    threads: 1
+    resources:
+        what=title("audit_pseudo_labels"),
+    params:
+        stage=description("audit_pseudo_labels"),
+    message:
+        "{resources.what}"
+    shell:
+        command("audit_pseudo_labels")

@@ -28,7 +28,7 @@ def rules(text: str) -> Counter:
 # experiments score the same model and select by the same rule: they share these two jobs. The
 # result of lse is scored and checked once more.
 LSE_RETRAIN = rules("retrain evaluate")
-LSE_THRESHOLDS = rules("compute_thresholds check_round") + LSE_RETRAIN
+LSE_THRESHOLDS = rules("compute_thresholds check_round audit_pseudo_labels") + LSE_RETRAIN
 LSE_PATCHES = rules("infer_patches") + LSE_THRESHOLDS
 LSE_ROUND = rules("score_target select_images") + LSE_PATCHES
 RESULT = rules("score_target check_round")
@@ -50,6 +50,7 @@ FROM_ROUND_0 = rules("evaluate") + FROM_SCORING
 FROM_TRAINING = rules("train_source") + FROM_ROUND_0
 EVALUATIONS = rules("evaluate " * 5) + REPORT
 SCANS = rules("scan_images scan_labels")
+AUDITS = rules("audit_pseudo_labels " * 2)
 NOTHING = Counter()
 
 
@@ -119,7 +120,7 @@ SETTINGS = [
     ),
     Row(
         "`data.classes`: other classes, or another order of them",
-        rules("scan_labels scan_labels") + CHECK + FROM_TRAINING,
+        rules("scan_labels " * 3) + CHECK + FROM_TRAINING,
         {
             "data.classes": [
                 {"name": name, "color": [k, 9 * k, 90]}
@@ -134,7 +135,7 @@ SETTINGS = [
     Row("`data.subsets`", REPORT, {"data.subsets": {"cars": ["car", "truck"]}}),
     Row(
         "`data.size`",
-        rules("make_streets " * 3) + SCANS + SCANS + rules("scan_images") + CHECK + FROM_TRAINING,
+        rules("make_streets " * 3) + SCANS + SCANS + SCANS + CHECK + FROM_TRAINING,
         {"data.size": [64, 96]},
     ),
     Row("`data.source_size`", FROM_TRAINING, {"data.source_size": [32, 64]}),
@@ -155,18 +156,25 @@ SETTINGS = [
     ),
     Row(
         "`data.target`: images, seed, split or style of a drawn set",
-        rules("make_streets scan_images") + CHECK + FROM_SCORING,
+        rules("make_streets") + SCANS + CHECK + FROM_SCORING,
         {**drawing("target", "val"), **style("target")},
     ),
     Row(
         "`data.target.format`: a folder in its place",
-        rules("scan_images") + CHECK + FROM_SCORING,
+        rules("scan_images") + CHECK + FROM_SCORING - AUDITS,
         {"data.target.format": FOLDER_SET},
     ),
     Row(
-        "`data.target.map`: its labels are never looked at",
+        "`data.target.map`: of the labels that its audit reads",
+        rules("scan_labels") + AUDITS + REPORT,
+        {"data.target.map": {"bicycle": "ignore"}},
+    ),
+    Row("`data.target.audit`: off", REPORT, {"data.target.audit": False}),
+    Row(
+        "`data.target.map`, where there is no audit",
         NOTHING,
         {"data.target.map": {"bicycle": "ignore"}},
+        beside={"data.target.audit": False},
     ),
     Row(
         "`data.validation`: images, seed, split or style of a drawn set",
@@ -405,7 +413,7 @@ EXPERIMENTS = [
 # --- data: three folders, one experiment, one round -----------------------------------------------
 
 NAMES = ["sky", "road", "car"]
-ADAPTED = LAST_OF_LSE
+ADAPTED = LAST_OF_LSE - rules("audit_pseudo_labels")  # no label of the target is read
 ALL_TRAINED = rules("train_source evaluate") + ADAPTED
 EVALUATED = rules("evaluate evaluate") + REPORT
 

@@ -113,6 +113,7 @@ def test_two_sets_with_other_classes_share_those_of_one_of_them(tmp_path):
         tmp_path,
         classes="camvid",
         source={**GTA5, "map": CITYSCAPES_TO_CAMVID},
+        target=CAMVID,
         validation=CAMVID,
     )
     source, validation = config.layout(data, data.source), config.layout(data, data.validation)
@@ -134,6 +135,7 @@ def test_two_sets_with_other_classes_share_coarse_ones_of_ones_own(tmp_path):
         tmp_path,
         classes=COARSE,
         source={**GTA5, "map": coarse(CITYSCAPES.names)},
+        target=CAMVID,
         validation={**CAMVID, "map": coarse(CAMVID_CLASSES.names)},
     )
     source, validation = config.layout(data, data.source), config.layout(data, data.validation)

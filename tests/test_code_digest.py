@@ -27,6 +27,7 @@ WITHOUT_NETWORK = [
     "select_images",
     "compute_thresholds",
     "check_round",
+    "audit_pseudo_labels",
     "report",
 ]
 

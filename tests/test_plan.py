@@ -53,7 +53,7 @@ def test_equal_stages_of_two_experiments_are_one_stage(tmp_path):
     assert count(plan) == {
         "make_streets": 3,
         "scan_images": 3,
-        "scan_labels": 2,
+        "scan_labels": 3,
         "check_data": 1,
         "train_source": 1,
         "evaluate": 1 + 3 + 3 + 3 + 1,  # source-only; three rounds of three; batch-norm
@@ -62,16 +62,15 @@ def test_equal_stages_of_two_experiments_are_one_stage(tmp_path):
         "infer_patches": 2 * 3,  # source_zoom reads no patch
         "compute_thresholds": 2 * 3,
         "check_round": 2 * (3 + 1),
+        "audit_pseudo_labels": 2 * 3,
         "retrain": 3 * 3,
         "reestimate_batchnorm": 1,
         "report": 1,
     }
 
 
-def test_the_target_training_labels_have_no_stage(tmp_path):
+def test_labels_of_validation_are_read_by_evaluation_and_the_check_alone(tmp_path):
     plan = make_plan(tmp_path)
-    targets = [s for s in plan.stages.values() if "target" in s.what and s.name == "scan_labels"]
-    assert targets == []
     validation = plan.rounds[0].stages["evaluate"].inputs["validation_labels"].stage
     readers = {s.name for s in plan.stages.values() if validation in [x.stage for x in s.sources]}
     assert readers == {"evaluate", "check_data"}
@@ -227,7 +226,7 @@ def test_record_writes_descriptions_plan_and_relative_links_and_removes_old_link
     names = {p.name for p in lse.iterdir()}
     assert names == {
         "score_target", "select_images", "infer_patches", "compute_thresholds", "check_round",
-        "retrain", "evaluate",
+        "audit_pseudo_labels", "retrain", "evaluate",
     }  # fmt: skip
     last = {p.name for p in lse.with_name("round3").iterdir()}
     assert last == names | {"score_result", "check_result"}
@@ -374,7 +373,7 @@ def test_the_switches_reach_the_stages_that_they_change_and_no_other(tmp_path):
     }  # fmt: skip
     assert changed(selection={"scope": "global"}) == {"select_images", "compute_thresholds"}
     assert changed(threshold={"constant_entropy": "nan"}) == {
-        "score_target", "infer_patches", "compute_thresholds", "retrain",
+        "score_target", "infer_patches", "compute_thresholds", "audit_pseudo_labels", "retrain",
     }  # fmt: skip
     assert changed(threshold={"estimator": "none"}) == {"compute_thresholds"}
     assert changed(patches={"reliability": "bilinear"}) == {"retrain"}

@@ -25,7 +25,7 @@ def test_shared_stages_run_once_and_every_evaluation_is_there(run):
     assert jobs(printed) == {
         "make_streets": 3,
         "scan_images": 3,
-        "scan_labels": 2,
+        "scan_labels": 3,
         "check_data": 1,
         "train_source": 1,  # two experiments
         "evaluate": 1 + 2 + 2,
@@ -34,6 +34,7 @@ def test_shared_stages_run_once_and_every_evaluation_is_there(run):
         "infer_patches": 2,
         "compute_thresholds": 2,
         "check_round": 2 + 1,  # each round of lse, and its result
+        "audit_pseudo_labels": 2,
         "retrain": 4,
         "report": 1,
         "all": 1,
@@ -57,6 +58,10 @@ def test_the_report_is_at_its_stable_place_with_its_tables(run):
     assert len(iou) == 2 * 3 * 19
     summary = pd.read_csv(place / "summary.csv")
     assert list(summary.columns) == ["experiment", "seed", "round", "classes", "miou", "gain"]
+    for name in ("summary", "per_class_iou"):
+        assert "source\\_zoom" in (place / f"{name}.tex").read_text(encoding="utf-8")
+    # the audit of the default's drawn target
+    assert page.count("kept pixels right, round by round") == 1
     # the tables agree with each other: the mean over the classes that occur
     for row in summary[summary.classes == "all"].itertuples():
         part = iou[
@@ -71,7 +76,7 @@ def test_the_report_is_at_its_stable_place_with_its_tables(run):
 def test_every_result_has_its_settings_and_no_progress_or_state_is_left(run):
     folder, _ = run
     found = finished(folder)
-    assert len(found) == 3 + 3 + 2 + 1 + 1 + 5 + 4 + 3 + 2 + 2 + 3 + 4 + 1
+    assert len(found) == 3 + 3 + 3 + 1 + 1 + 5 + 4 + 3 + 2 + 2 + 3 + 2 + 4 + 1
     assert list((folder / "results/progress").glob("*")) == []
     assert not (folder / "results/state").exists() or not any(
         (folder / "results/state").rglob("*.safetensors")
@@ -116,6 +121,7 @@ def test_a_retraining_setting_reruns_neither_source_training_nor_scores_of_round
         "infer_patches": 1,
         "compute_thresholds": 1,
         "check_round": 2,
+        "audit_pseudo_labels": 1,
         "report": 1,
         "all": 1,
     }

@@ -130,6 +130,8 @@ def units_of(stage: Stage) -> int | None:
             if stage.name == "retrain":
                 return step_count(selected, settings)
             return selected + settings["extra_images"]
+        case "audit_pseudo_labels":
+            return None  # it goes by patches, of which nobody knows before
     images = inputs.get("target_images") or inputs.get("validation_images")
     return _rows(images.path, "id") if isinstance(images, Source) else None
 

@@ -1,7 +1,7 @@
 """report: one page and the tables behind it, from the evaluations of a project.
 
-Writes `index.html`, `per_class_iou.csv`, `summary.csv`, `summary.txt`, and copies them to their
-stable place, `results/report/<project>/`.
+Writes `index.html`, `per_class_iou.csv`, `summary.csv`, both as LaTeX (`.tex`), `summary.txt`, and
+copies them to their stable place, `results/report/<project>/`.
 """
 
 import json
@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from scalewise.artifacts import health_csv, iou_csv, pictures_h5, table
+from scalewise.artifacts import audit_csv, health_csv, iou_csv, pictures_h5, table
 from scalewise.artifacts.atomic import replacing, write_text
 from scalewise.job import Job, run
 from scalewise.publishing import publish
-from scalewise.reporting import page, tables
+from scalewise.reporting import latex, page, tables
+
+FILES = (
+    "index.html",
+    "per_class_iou.csv",
+    "per_class_iou.tex",
+    "summary.csv",
+    "summary.tex",
+    "summary.txt",
+)
 
 
 def read_evaluation(experiment: str, seed: int, number: int, iou: Path, pictures: Path):
@@ -77,6 +86,10 @@ def report(job: Job) -> None:
         tables.Check(*who, rows=health_csv.read(path))
         for who, path in zip(s["checks"], job.inputs("health"), strict=True)
     ] + [tables.Check(**row) for row in s["unchecked"]]
+    audits = [
+        tables.Audit(*who, rows=audit_csv.read(path))
+        for who, path in zip(s["audits"], job.inputs("audit"), strict=True)
+    ]
     project = tables.Project(
         name=s["project"],
         classes=s["classes"],
@@ -93,21 +106,26 @@ def report(job: Job) -> None:
     )
     summary = tables.summary(evaluations, s["subsets"])
     headline = tables.headline(summary, project)
+    per_class = tables.per_class_iou(evaluations)
+    write_text(job.output("summary.tex"), latex.summary(summary, project))
+    write_text(job.output("per_class_iou.tex"), latex.per_class_iou(per_class, summary, project))
     for name, content in (
-        ("per_class_iou.csv", tables.per_class_iou(evaluations)),
+        ("per_class_iou.csv", per_class),
         ("summary.csv", summary),
     ):
         with replacing(job.output(name)) as temporary:
             content.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
     check = [job.input("check")] if job.has_input("check") else []
-    warnings = warnings_of([*check, *job.inputs("iou"), *job.inputs("health")])
+    warnings = warnings_of(
+        [*check, *job.inputs("iou"), *job.inputs("health"), *job.inputs("audit")]
+    )
     if "check_round" in warnings:
         # the stage does not know whose round it was: several experiments may share it
         sentences = {row.sentence for c in checks for row in c.rows}
         others = [said for said in warnings["check_round"] if said not in sentences]
         warnings["check_round"] = [*tables.health_warnings(checks), *others]
     known = facts(s, job.inputs("iou"))
-    html = page.build(project, evaluations, missing, known, warnings, checks)
+    html = page.build(project, evaluations, missing, known, warnings, checks, audits)
     write_text(job.output("index.html"), html)
     over = project.class_sets[project.headline]
     words = [tables.text_table(headline, over), *tables.sentences(headline)]
@@ -120,8 +138,7 @@ def report(job: Job) -> None:
     text = "\n".join(words) + "\n"
     means = tables.text_means(summary, project)
     write_text(job.output("summary.txt"), f"{text}\n{means}" if means else text)
-    names = ("index.html", "per_class_iou.csv", "summary.csv", "summary.txt")
-    publish([job.output(name) for name in names], s["project"], job.key)
+    publish([job.output(name) for name in FILES], s["project"], job.key)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from scalewise.command_line import add_settings, parser_of, plan_of
-from scalewise.plan import Plan, Round, write_description
+from scalewise.plan import AUDIT, Plan, Round, write_description
 from scalewise.workflow import SCRIPTS, begin, is_finished, state_of
 
 
@@ -18,13 +18,14 @@ def partial_report(plan: Plan):
     """The report over the finished evaluations, as a stage; None when nothing is finished."""
     finished = [r for r in plan.rounds if is_finished(r.stages["evaluate"])]
     missing = []
-    data = [s for s in plan.stages.values() if s.name in ("scan_images", "scan_labels")]
+    data = [source.stage for source in plan.check.inputs["problems"]]
     unchecked = []
     in_the_way: dict[tuple[str, int], list[tuple[str, str]]] = {}
     for r in plan.rounds:
         # what stands in the way of a round: the data, its own stages, or those of earlier rounds
         earlier = in_the_way.setdefault((r.experiment, r.seed), _failures([*data, plan.check]))
-        states = [state_of(stage) for stage in r.stages.values() if not is_finished(stage)]
+        needed = [stage for name, stage in r.stages.items() if name != AUDIT]
+        states = [state_of(stage) for stage in needed if not is_finished(stage)]
         earlier += [s for s in states if s[0] == "failed"]
         unchecked += [
             {**_who(r), "check": name, **_state(*state_of(stage))}
@@ -38,7 +39,8 @@ def partial_report(plan: Plan):
     if not finished:
         return None, missing
     checked = is_finished(plan.check)
-    return plan.add_report(finished, missing, checked=checked, unchecked=unchecked), missing
+    report = plan.add_report(finished, missing, checked, unchecked, audited=is_finished)
+    return report, missing
 
 
 def _who(r: Round) -> dict:

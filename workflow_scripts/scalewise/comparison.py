@@ -78,6 +78,11 @@ def _changed(kind: str, before: Mapping, after: Mapping) -> list[Difference]:
     ]
 
 
+def changed_settings(before: Mapping, after: Mapping) -> list[Difference]:
+    """The settings in which two configurations, or parts of them, differ."""
+    return _changed("setting", flat(before), flat(after))
+
+
 def _plain(stage: Stage) -> dict:
     """The stage as a record would have it."""
     return json.loads(json.dumps({**stage.description(), "config": None}))
@@ -89,7 +94,7 @@ def differences(stage: Stage, record: Mapping) -> list[Difference]:
 
 
 def _differences(now: Mapping, record: Mapping) -> list[Difference]:
-    found = _changed("setting", flat(record["settings"]), flat(now["settings"]))
+    found = changed_settings(record["settings"], now["settings"])
     found += _changed("data", record["contents"], now["contents"])
     if record["code"] != now["code"]:
         files = record.get("code_files")

@@ -34,10 +34,19 @@ OUTPUTS = {
     "infer_patches": ("patches.h5",),
     "compute_thresholds": ("thresholds.csv",),
     "check_round": ("health.csv",),
+    "audit_pseudo_labels": ("audit.csv",),
     "retrain": ("model.safetensors", "training.csv", "optimizer.safetensors"),
     "evaluate": ("confusion.csv", "iou.csv", "pictures.h5", "pictures.png"),
-    "report": ("index.html", "per_class_iou.csv", "summary.csv", "summary.txt"),
+    "report": (
+        "index.html",
+        "per_class_iou.csv",
+        "per_class_iou.tex",
+        "summary.csv",
+        "summary.tex",
+        "summary.txt",
+    ),
 }
+AUDIT = "audit_pseudo_labels"
 NETWORK_STAGES = frozenset(
     {
         "train_source",
@@ -238,6 +247,7 @@ class Plan:
         self._finished, self._code_files = cache(finished), code_files
         self._config_of = cache(partial(configuration.resolved, project))
         self._pinned = project.settings.code
+        self._scans: dict[str, Stage] = {}  # key -> scan that the check of the data reads
         # each rule of selecting, with the smallest portion, whose that is, and what it selects from
         self._selections: dict[str, tuple[float, dict, str, Source, Source]] = {}
         for name in self._pinned:
@@ -299,12 +309,13 @@ class Plan:
     def _config(self, user: User | None) -> dict:
         return self._config_of(*(user[:2] if user else ()))
 
-    def _set(self, data, which: str, labels: bool) -> dict[str, Source]:
-        """Add the scans of a data set; labels are looked at only where they are asked for."""
+    def _set(self, data, which: str, labels: bool, checked: bool = True) -> dict[str, Source]:
+        """Add the scans of a data set; labels are looked at only where they are asked for. What
+        is not `checked` is no concern of the check of the data, which all training waits for."""
         dataset = getattr(data, which)
         layout = configuration.layout(data, dataset)
         inputs, image_contents, label_contents = {}, {}, {}
-        places = {}
+        places, label_places = {}, {}
         if isinstance(dataset, StreetsSet):
             drawn = self._add(
                 "make_streets",
@@ -325,7 +336,7 @@ class Plan:
             places.update(root=str(layout.root), image_index=found.image_index)
             if labels:
                 label_contents["labels"] = found.labels
-                places["label_index"] = found.label_index
+                label_places["label_index"] = found.label_index
         where = "" if layout.root is None else f" of {layout.root}"
         images = self._add(
             "scan_images",
@@ -337,6 +348,7 @@ class Plan:
         )
         images.locations.update(places)
         result = {"images": Source(images, "images.csv")}
+        scans = [images]
         if labels:
             scanned = self._add(
                 "scan_labels",
@@ -352,9 +364,12 @@ class Plan:
                 },
                 {**inputs, **result},
                 label_contents,
-                places,
+                {**places, **label_places},
             )
             result["labels"] = Source(scanned, "labels.csv")
+            scans.append(scanned)
+        if checked:
+            self._scans.update((scan.key, scan) for scan in scans)
         return result
 
     @staticmethod
@@ -419,6 +434,28 @@ class Plan:
                     **{f"previous_{role}": file for role, file in before.items()},
                 },
                 user=(name, seed, number),
+            )
+
+        def audit(patches: Source, thresholds: Source, user: User) -> Stage:
+            labels = self._set(data, "target", labels=True, checked=False)["labels"]
+            return self._add(
+                AUDIT,
+                "setting the pseudo-labels against labels",
+                {
+                    "classes": classes,
+                    "size": list(data.size),
+                    "label_ids": labels.stage.settings["label_ids"],
+                    "constant_entropy": s.threshold.constant_entropy,
+                },
+                {
+                    "patches": patches,
+                    "thresholds": thresholds,
+                    "target_images": target["images"],
+                    "target_labels": labels,
+                    "problems": Source(labels.stage, "problems.csv"),
+                },
+                locations=self._roots(target=target),
+                user=user,
             )
 
         begun = self._begin(s, seed, source, user=(name, seed, None))
@@ -502,6 +539,8 @@ class Plan:
                     says = {**_said(scored), "thresholds": thresholds}
                     stages["check_round"] = check("checking for collapse", number, says, said)
                     said = says
+                    if data.target.audit:
+                        stages[AUDIT] = audit(patches, thresholds, user)
                     retraining.update(
                         reliability=s.patches.reliability,
                         constant_entropy=s.threshold.constant_entropy,
@@ -584,7 +623,7 @@ class Plan:
         )
 
     def _add_check(self) -> Stage:
-        scans = [s for s in self.stages.values() if s.name in ("scan_images", "scan_labels")]
+        scans = list(self._scans.values())
         warnings = [
             line
             for experiment in self.project.experiments
@@ -616,10 +655,12 @@ class Plan:
         missing: list[dict],
         checked: bool = True,
         unchecked: Sequence[dict] = (),
+        audited: Callable[[Stage], bool] = lambda stage: True,
     ) -> Stage:
         """Add the report over these rounds; `missing` tells of those that are not finished,
         `checked` whether it reads what the check of the data says, `unchecked` of the checks of
-        rounds that are not finished, with the name of the check."""
+        rounds that are not finished, with the name of the check, `audited` which audits it
+        reads."""
         settings = self.project.settings
         taxonomy = self._classes
         taught, measured = (
@@ -636,6 +677,8 @@ class Plan:
             for name, stage in r.checks.items()
             if (who := (r.experiment, r.seed, r.number, name)) not in not_there
         }
+
+        audits = [r for r in self.rounds if AUDIT in r.stages and audited(r.stages[AUDIT])]
 
         def describe(which: str) -> str:
             dataset = getattr(settings.data, which)
@@ -668,6 +711,7 @@ class Plan:
                 "missing": missing,
                 "checks": [list(who) for who in checks],
                 "unchecked": list(unchecked),
+                "audits": [[r.experiment, r.seed, r.number] for r in audits],
                 "data": {
                     which: describe(which) + self._elsewhere(which)
                     for which in ("source", "target", "validation")
@@ -684,6 +728,7 @@ class Plan:
                 "iou": [Source(r.stages["evaluate"], "iou.csv") for r in rounds],
                 "pictures": [Source(r.stages["evaluate"], "pictures.h5") for r in rounds],
                 "health": [Source(stage, "health.csv") for stage in checks.values()],
+                "audit": [Source(r.stages[AUDIT], "audit.csv") for r in audits],
             },
         )
 

@@ -199,8 +199,8 @@ def take_over(plan: Plan) -> None:
 
 
 def _date_back(plan: Plan) -> None:
-    """Give results that are dated ahead the date of now: a clock was put right since. The age of a
-    result says nothing here, but the engine ends a job that makes something older than its inputs."""
+    """Give results that are dated ahead the date of now, after a clock was put right. Their age
+    says nothing here, but the engine ends a job whose outputs are older than its inputs."""
     now = time.time()
     for stage in plan.stages.values():
         for path in stage.outputs:

@@ -26,6 +26,7 @@ from scalewise.config.fields import (
     OptionalText,
     Section,
     Size,
+    Truth,
     Whole,
     class_name,
     nearest,
@@ -51,6 +52,11 @@ ClassMap = Annotated[
     dict[str, str], Field(description="class of the set -> a class of data.classes, or ignore")
 ]
 
+Audit = Annotated[
+    Truth,
+    Field(description="of the target: its labels judge the pseudo-labels, for the report alone"),
+]
+
 
 class StreetsSet(Section):
     """Procedural street scenes, written in Cityscapes' own layout and ids."""
@@ -61,6 +67,7 @@ class StreetsSet(Section):
     split: Literal["train", "val"] = Field(description="folder below leftImg8bit and gtFine")
     style: dict[str, Number] = Field(description="differences from the source style")
     map: ClassMap = {}
+    audit: Audit = False
 
 
 class Gta5Set(Section):
@@ -69,6 +76,7 @@ class Gta5Set(Section):
     format: Literal["gta5"] = Field(description="GTA5 (Playing for Data) as downloaded")
     root: str = Field(description="folder that holds images and labels")
     map: ClassMap = {}
+    audit: Audit = False
 
 
 def _relative(path: str) -> str:
@@ -87,6 +95,7 @@ class SynthiaSet(Section):
         description="folder of the labels: the original ones or a copy in one channel, same ids",
     )
     map: ClassMap = {}
+    audit: Audit = False
 
 
 class CityscapesSet(Section):
@@ -99,6 +108,7 @@ class CityscapesSet(Section):
         default="labelIds", description="which of the label files; labelTrainIds are made by users"
     )
     map: ClassMap = {}
+    audit: Audit = False
 
 
 class CamvidSet(Section):
@@ -107,6 +117,7 @@ class CamvidSet(Section):
     format: Literal["camvid"] = Field(description="CamVid in its 11-class form")
     root: str = Field(description="folder that holds images and labels")
     map: ClassMap = {}
+    audit: Audit = False
 
 
 class FolderSet(Section):
@@ -123,6 +134,7 @@ class FolderSet(Section):
         default={}, description="label id -> class name or ignore"
     )
     map: ClassMap = {}
+    audit: Audit = False
 
     @field_validator("images")
     @classmethod
@@ -192,7 +204,7 @@ class DataSettings(Section):
         description="working size of the source images in training; null: as `size`"
     )
     source: DataSet = Field(description="labelled; trained on")
-    target: DataSet = Field(description="unlabelled; its labels are never looked at")
+    target: DataSet = Field(description="unlabelled; its labels are looked at by its audit alone")
     validation: DataSet = Field(description="labelled, of the target's kind; for evaluation alone")
     on_problem: Literal["stop", "skip"] = Field(
         description="at a file that is no use: stop before any training, or leave the file out"
@@ -318,6 +330,8 @@ def _check_map(data: DataSettings, name: str, where: str) -> None:
             hint = _did_you_mean(unknown, names)
             if dataset.format != "folder":
                 hint += f". Say what it is, as in map: {{{unknown}: {IGNORE_NAME}}}"
+            if name == "target":
+                hint += "; or leave its labels alone, with audit: false"
             raise ConfigError(
                 f"{where}.{name}: its class '{unknown}' is not among data.classes{hint}"
             )
@@ -355,14 +369,21 @@ def check_classes(data: DataSettings, where: str) -> None:
         )
     _check_subsets(data, where)
     labelled = {}
-    for name in ("source", "validation"):
+    for name in ("source", "validation", "target"):
         dataset = getattr(data, name)
+        if name != "target" and dataset.audit:
+            raise ConfigError(
+                f"{where}.{name}.audit: only labels of the target judge pseudo-labels: leave it out"
+            )
+        if name == "target" and not dataset.audit:
+            continue
+        for_audit = " for its audit" if name == "target" else ""
         found = layout(data, dataset)
         labelled[name] = found.classes
         if found.labels is None:
             raise ConfigError(
-                f"{where}.{name}.labels: this set needs labels: say where they are, as in "
-                "labels/{id}.png"
+                f"{where}.{name}.labels: this set needs labels{for_audit}: say where they are, as "
+                "in labels/{id}.png"
             )
         _check_map(data, name, where)
         if not found.classes:
@@ -373,7 +394,9 @@ def check_classes(data: DataSettings, where: str) -> None:
                 + (f", as in {example}" if example else "")
             )
     if not labelled["source"] & labelled["validation"]:
-        have = "; ".join(f"{k} has {', '.join(sorted(v))}" for k, v in labelled.items())
+        have = "; ".join(
+            f"{k} has {', '.join(sorted(labelled[k]))}" for k in ("source", "validation")
+        )
         raise ConfigError(
             f"{where}: source and validation have no class in common ({have}). Map both to the "
             "same classes"

@@ -6,6 +6,7 @@ files, but for the template beside `page`.
 
 from scalewise.reporting.page import build
 from scalewise.reporting.tables import (
+    Audit,
     Check,
     Evaluation,
     Missing,
@@ -21,6 +22,7 @@ from scalewise.reporting.tables import (
 )
 
 __all__ = [
+    "Audit",
     "Check",
     "Evaluation",
     "Missing",

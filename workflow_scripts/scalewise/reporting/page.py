@@ -13,9 +13,11 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
+from scalewise.artifacts.audit_csv import AuditRow
 from scalewise.artifacts.health_csv import WARN, HealthRow
 from scalewise.reporting import figures
 from scalewise.reporting.tables import (
+    Audit,
     Check,
     Evaluation,
     Missing,
@@ -50,6 +52,7 @@ def build(
     facts: Mapping[str, str],
     warnings: Mapping[str, Sequence[str]] | None = None,
     checks: Iterable[Check] = (),
+    audits: Iterable[Audit] = (),
 ) -> str:
     """The whole page, HTML text in UTF-8; the same arguments give the same text.
 
@@ -61,6 +64,7 @@ def build(
         warnings: stage -> what it warns of; a stage that is named and warns of nothing was looked
             at, so `check_data` is left out only where it is not finished.
         checks: what the rounds were checked for, in any order.
+        audits: how right the pseudo-labels of the rounds are, where that is known, in any order.
 
     Raises:
         ValueError: see `tables.summary` and `tables.headline`.
@@ -105,6 +109,7 @@ def build(
         measures=list(MEASURES.values()),
         health=_health(checks, order),
         unchecked=_unchecked(checks, missing),
+        audits=_audits(list(audits), order),
         left_out=[name for name in order if name not in barred],
         measured=drawn,
         rounds_figure=drawn
@@ -228,6 +233,45 @@ def _unchecked(checks: Sequence[Check], missing: Sequence[Missing]) -> list[Chec
     """Checks that are not there though the evaluation is: the others are listed as missing."""
     absent = {(m.experiment, m.seed, m.round) for m in missing}
     return [c for c in checks if not c.rows and (c.experiment, c.seed, c.round) not in absent]
+
+
+def _audits(audits: Sequence[Audit], order: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each experiment whose pseudo-labels were audited: classes x rounds, means over seeds."""
+    tables = []
+    for name in order:
+        own = [a for a in audits if a.experiment == name]
+        by_round: dict[int, list[Audit]] = {}
+        for one in sorted(own, key=lambda a: a.round):
+            by_round.setdefault(one.round, []).append(one)
+        if not own:
+            continue
+        *classes, total = [
+            {
+                "name": row.name,
+                "cells": [_audit_cell([a.rows[k] for a in ones]) for ones in by_round.values()],
+            }
+            for k, row in enumerate(own[0].rows)
+        ]
+        tables.append(
+            {
+                "name": name,
+                "rounds": list(by_round),
+                "seeds": len({a.seed for a in own}),
+                "rows": classes,
+                "total": total,
+            }
+        )
+    return tables
+
+
+def _audit_cell(rows: Sequence[AuditRow]) -> dict[str, str]:
+    """Percentages of one class and round, means over the seeds that have one."""
+
+    def mean(name: str) -> str:
+        values = [getattr(row, name) for row in rows]
+        return _number(np.mean([v for v in values if not np.isnan(v)] or [np.nan])) or NONE
+
+    return {name: mean(name) for name in ("accuracy_kept", "accuracy", "kept_share")}
 
 
 def _class_tables(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from scalewise.artifacts.audit_csv import AuditRow
 from scalewise.artifacts.health_csv import WARN, HealthRow
 from scalewise.taxonomy import ALL_CLASSES
 
@@ -86,6 +87,21 @@ class Check:
     @property
     def warnings(self) -> list[str]:
         return [row.sentence for row in self.rows if row.verdict == WARN]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How right the pseudo-labels of one round are.
+
+    Args:
+        experiment, seed, round: which one.
+        rows: one for each class, in class order, and that of all of them last.
+    """
+
+    experiment: str
+    seed: int
+    round: int
+    rows: Sequence[AuditRow]
 
 
 def health_warnings(checks: Iterable[Check]) -> list[str]:

@@ -1,0 +1,146 @@
+r"""The report's tables for a paper: LaTeX with \toprule and the like, of the package booktabs."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from scalewise.reporting.tables import Project, headline
+
+NONE = "--"
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    # at the start of a row these would belong to the end of the one before
+    "[": "{[}",
+    "*": "{*}",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+}
+
+
+def escaped(text: str) -> str:
+    """A name as LaTeX prints it, whatever is in it; letters beyond ASCII stay as they are."""
+    text = "".join(_ESCAPES.get(c, c) for c in text)
+    return re.sub(r"([-'`,])(?=\1)", r"\1{}", text)  # two of them would become one sign
+
+
+def number(mean: float, sd: float = math.nan, best: bool = False, sign: bool = False) -> str:
+    """One decimal, `± sd` where there is one, the mean in bold where it is the best."""
+    if math.isnan(mean):
+        return NONE
+    text = _rounded(mean, sign)
+    text = rf"\mathbf{{{text}}}" if best else text
+    return f"${text}$" if math.isnan(sd) else rf"${text} \pm {sd:.1f}$"
+
+
+def _rounded(value: float, sign: bool = False) -> str:
+    value = round(value, 1) + 0.0  # no minus before 0.0
+    return f"{value:+.1f}" if sign and value else f"{value:.1f}"
+
+
+def _best(values: Sequence[float]) -> list[bool]:
+    """Which values are the highest as they are printed; none where there is nothing to choose."""
+    printed = [round(v, 1) for v in values]
+    known = [v for v in printed if not math.isnan(v)]
+    return [len(known) > 1 and v == max(known) for v in printed]
+
+
+def summary(table: pd.DataFrame, project: Project) -> str:
+    """A row for each experiment: seeds, source-only, the last round and the gain, in mIoU.
+
+    Args:
+        table: from `tables.summary`.
+        project: gives the experiments and the classes that the headline is over.
+    """
+    rows = headline(table, project).to_dict("records")
+    rows = [{**row, **_ended(row)} for row in rows]
+    best = {name: _best([row[name] for row in rows]) for name in ("result", "gain")}
+    lines = [
+        [
+            escaped(row["experiment"]),
+            str(row["seeds"]),
+            number(row["source_only"], row["source_only_sd"]),
+            number(row["result"], row["result_sd"], best["result"][k]),
+            number(row["gain"], row["gain_sd"], best["gain"][k], sign=True),
+        ]
+        for k, row in enumerate(rows)
+    ]
+    over = escaped(project.class_sets[project.headline])
+    note = f"mIoU in percent over {over} after the last round; gain: over source-only"
+    heads = ["experiment", "seeds", "source-only", "last round", "gain"]
+    return _tabular(heads, [lines], note)
+
+
+def _ended(row: Mapping[str, Any]) -> dict[str, float]:
+    """The last round, where there is one after source-only."""
+    if row["last_round"] > 0:
+        return {"result": row["miou"], "result_sd": row["miou_sd"]}
+    return {"result": math.nan, "result_sd": math.nan}
+
+
+def per_class_iou(per_class: pd.DataFrame, table: pd.DataFrame, project: Project) -> str:
+    """A row for each class and for each mean, a column for each experiment's last round.
+
+    Args:
+        per_class: from `tables.per_class_iou`; table: from `tables.summary`.
+        project: gives the experiments, and the classes with their subsets.
+    """
+    names = [experiment["name"] for experiment in project.experiments]
+    last = [_last(per_class, name) for name in names]
+    means = [_last(table, name) for name in names]
+    classes = [
+        _row(escaped(name), [part.loc[part["class"] == name, "iou"] for part in last])
+        for name in project.classes
+    ]
+    totals = [
+        _row(
+            f"mean of {escaped(title)}",
+            [part.loc[part["classes"] == which, "miou"] for part in means],
+        )
+        for which, title in project.class_sets.items()
+    ]
+    note = "IoU in percent after the last round"
+    return _tabular(["class", *map(escaped, names)], [classes, totals], note)
+
+
+def _last(table: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    """The rows of an experiment's last round; none where it has source-only alone."""
+    own = table[table["experiment"] == experiment]
+    return own[(own["round"] == own["round"].max()) & (own["round"] > 0)]
+
+
+def _row(name: str, columns: Sequence[pd.Series]) -> list[str]:
+    columns = [column.astype(float).dropna() for column in columns]
+    means = [float(column.mean()) for column in columns]
+    cells = zip(columns, means, _best(means), strict=True)
+    return [name, *(number(mean, float(c.std(ddof=1)), best) for c, mean, best in cells)]
+
+
+def _tabular(heads: Sequence[str], parts: Sequence[Sequence[Sequence[str]]], note: str) -> str:
+    """The table; parts are set apart by a rule."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cells) + r" \\"
+
+    bodies = ["\n".join(map(line, part)) for part in parts if part]
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs} and, for some names, \usepackage[T1]{fontenc}",
+            f"% {note}: mean over seeds, ± the sample standard deviation; the best in bold",
+            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            r"\toprule",
+            line(heads),
+            r"\midrule",
+            "\n\\midrule\n".join(bodies),
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
