@@ -11,8 +11,9 @@ once. It only reads.
 
 A cell of the table is an experiment's round (round 0: source-only, with what comes before it): how
 many of its stages are done of how many there are, and what is at work; `-`: nothing is begun. Where
-the table has more rows than fit, the seeds of an experiment share a row. The last column is the
-newest round that is evaluated, and its mIoU in percent (the mean over the seeds that have it).
+the table is too wide, `*` stands for what is at work, `!` for what failed, and `ok` for done; where
+it has more rows than fit, the seeds of an experiment share a row. The last column is the newest
+round that is evaluated, and its mIoU in percent (the mean over the seeds that have it).
 """
 
 import math
@@ -268,7 +269,7 @@ def head(view: View) -> list[str]:
     parts = [f"{view.stages - view.left} of {view.stages} stages done"]
     parts += [f"{running} running", f"{view.left - len(states)} waiting"]
     parts += [f"{failed} failed"] * bool(failed) + [f"{killed} killed"] * bool(killed)
-    return [f"{view.project}: {', '.join(parts)}", f"{_run(view.run)}; {_time(view)}"]
+    return [f"{view.project}: {', '.join(parts)}", _time(view), _run(view.run)]
 
 
 def _run(run: str | None) -> str:
@@ -315,7 +316,7 @@ def cell_text(cell: Cell | None, short: bool = False) -> str:
     if cell is None:
         return ""
     if not cell.left:
-        return "done"
+        return "ok" if short else "done"
     count = f"{cell.stages - cell.left}/{cell.stages}"
     if short:
         words = "*" * bool(cell.at_work) + "!" * bool(cell.failed)
@@ -394,10 +395,11 @@ def table_lines(view: View, width: float = math.inf, height: float = ROWS) -> li
             ]
         )
 
-    rounds = ["round 0", *map(str, range(1, last + 1))]
-    lines = rows(lambda of_row: [cell_text(cell) for cell in of_row], rounds)
+    numbers = [str(number) for number in range(last + 1)]
+    headings = ["round 0", *numbers[1:]]
+    lines = rows(lambda of_row: [cell_text(cell) for cell in of_row], headings)
     if len(lines[0]) > width:
-        lines = rows(lambda of_row: [cell_text(cell, short=True) for cell in of_row], rounds)
+        lines = rows(lambda of_row: [cell_text(cell, short=True) for cell in of_row], numbers)
     if len(lines[0]) > width:
         lines = rows(lambda of_row: [cell_text(together(of_row))], ["stages"])
     footnote = f"mIoU in percent over {view.classes}, after the number of its round"
@@ -481,7 +483,7 @@ def screen() -> Iterator[Callable[[list[str]], None]]:
 
     def draw(picture: list[str]) -> None:
         # one write, and nothing is wiped before it is written over: no flicker
-        out.write("\x1b[H" + "\x1b[K\r\n".join(picture) + "\x1b[K\x1b[J")
+        out.write("\x1b[H" + "\x1b[K\n".join(picture) + "\x1b[K\x1b[J")
         out.flush()
 
     out.write("\x1b[?1049h\x1b[?25l")

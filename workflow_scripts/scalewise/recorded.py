@@ -83,7 +83,7 @@ def stages_of(plan: RecordedPlan) -> dict[tuple[str, str], Stage]:
             ) from None
 
     def source(place: Mapping) -> Source:
-        return Source(stages[place["stage"], place["key"]], Path(place["path"]).name)
+        return Source(stages[place["stage"], place["key"]], place["path"].rpartition("/")[2])
 
     for which, places in inputs.items():
         for role, of_role in places.items():
