@@ -115,8 +115,7 @@ def test_it_shows_rounds_jobs_what_failed_and_the_newest_miou(plan_of):
         "mIoU in percent over 19 classes, after the number of its round",
         "",
         "zoom, seed 0, round 1: retraining",
-        "    step 34 of 60, 3.25 per second, 0:00:08 left, loss 0.8732, "
-        f"process {os.getpid()}: 3 s ago",
+        f"    step 34 of 60, 3.25/s, 0:00:08 left, loss 0.8732, process {os.getpid()}: 3 s ago",
         "failed: lse, seed 0, round 2: scoring the target images: the disk is full",
     ]
 
@@ -126,7 +125,7 @@ def test_a_job_that_says_nothing_is_called_silent_and_one_without_a_process_kill
     begun(plan)
     stage = of(plan, "retrain", "zoom")
     says(stage, time=NOW - 600)
-    assert shown(plan)[-1] == f"    process {os.getpid()}: SILENT for 0:10:00"
+    assert shown(plan)[-1] == f"    SILENT for 0:10:00, process {os.getpid()}"
     # one whose steps take minutes has not been silent for long
     says(stage, time=NOW - 600, step=3, steps=9, rate=0.01)
     assert shown(plan)[-1].endswith(": 600 s ago")

@@ -299,15 +299,17 @@ def job_lines(job: Job, now: float) -> list[str]:
         parts.append(f"{said['unit']} {said['step']} of {said['steps']}")
     rate = said.get("rate") or 0.0
     if rate:
-        parts.append(f"{rate:.3g} per second")
+        parts.append(f"{rate:.3g}/s")
     if said.get("steps") and isinstance(said.get("seconds_left"), int | float):
         parts.append(f"{clock(said['seconds_left'])} left")
     numbers = said.get("said") or {}
     shown = {"loss": numbers["loss"]} if "loss" in numbers else numbers
     parts += [f"{name} {value:.4g}" for name, value in shown.items()]
     silent = age > max(SILENT, SILENT_STEPS / rate if rate else 0.0)
-    when = f"SILENT for {clock(age)}" if silent else f"{age:.0f} s ago"
-    parts.append(f"process {said.get('pid')}: {when}")
+    process = f"process {said.get('pid')}"
+    # first where it matters: the end of the line may not fit
+    parts = [f"SILENT for {clock(age)}", *parts] if silent else parts
+    parts.append(process if silent else f"{process}: {age:.0f} s ago")
     return [job.title, f"    {', '.join(parts)}"]
 
 
