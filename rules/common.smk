@@ -152,6 +152,7 @@ SHOWN = {
     "summary.csv": ("mean IoU", "summary.rst"),
     "per_class_iou.csv": ("IoU per class", "per_class_iou.rst"),
 }
+BRACES = str.maketrans("{}", "()")  # the engine takes what is in them for a wildcard's name
 CAPTION_OF_PICTURES = workflow.current_basedir.join("../captions/pictures.rst")
 
 
@@ -160,7 +161,7 @@ def shown_or_not(path):
     if Path(path).name not in SHOWN:
         return path
     what, caption = SHOWN[Path(path).name]
-    labels = {"project": PLAN.project.name, "what": what}
+    labels = {"project": PLAN.project.name.translate(BRACES), "what": what}
     marked = report(path, f"../captions/{caption}", category="Report", labels=labels)
     return marked
 
@@ -171,12 +172,13 @@ def last_pictures(wildcards):
     last = {(r.experiment, r.seed): r.stages["evaluate"].folder for r in PLAN.rounds}
     found = []
     for (experiment, seed), folder in last.items():
+        name = experiment.translate(BRACES)
         marked = report(
             f"{folder}/pictures.png",
             CAPTION_OF_PICTURES,
             category="Pictures of the last rounds",
-            subcategory=experiment,
-            labels={"experiment": experiment, "seed": str(seed)},
+            subcategory=name,
+            labels={"experiment": name, "seed": str(seed)},
         )
         if os.path.exists(marked):
             found.append(ancient(marked))

@@ -5,8 +5,9 @@ import zipfile
 
 import pytest
 
-from made_up_results import finished_tiny, of
-from workflow_runs import planned, snakemake
+from made_up_results import finish_all, finished_tiny, of
+from scalewise.workflow import load_plan
+from workflow_runs import edited, planned, snakemake
 
 # what it needs beside the results (scripts, style) is in the engine's package; should it ever reach
 # for the network, nobody answers there
@@ -59,6 +60,18 @@ def test_one_html_file_will_do(finished):
     assert text.count("pictures.png") >= 2
     # nothing that a browser would fetch from elsewhere
     assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"https?:", text)
+
+
+def test_names_with_braces_are_no_wildcards(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    changes = {"project": "a{b}", "experiments": [{"name": "x{y}", "role": "method"}]}
+    config = edited(tmp_path, changes)
+    finish_all(load_plan([config]))
+    status, printed = snakemake(tmp_path / "run", "--report", "x.html", config=config)
+    assert status == 0, printed
+    text = (tmp_path / "run" / "x.html").read_text()
+    assert '"experiment": "x(y)"' in text and '"project": "a(b)"' in text
 
 
 def test_marks_and_pictures_run_nothing_again(finished):
