@@ -21,7 +21,7 @@ SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) 
 # files of tests side by side, a process for each core
 PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(CORES) --maxprocesses 8
 
-.PHONY: run segformer test test-all report explain rerun compare clean-unused predict export check format schema rerun-table lock clean-environment
+.PHONY: run segformer test test-all report explain watch rerun compare clean-unused predict export check format schema rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -36,6 +36,10 @@ report: .venv/ready
 # What would run, why, and about how long it takes.
 explain: .venv/ready
 	@$(BIN)/python workflow_scripts/explain.py $(CONFIGFILE) $(ARGS)
+
+# How far the run is and what is at work, until it ends or Ctrl-C; printed once where there is no terminal.
+watch: .venv/ready
+	@$(BIN)/python workflow_scripts/watch.py $(CONFIGFILE) $(ARGS)
 
 # The configuration that made a result: make rerun RESULT=results/retrain/<key>   (ARGS=--run makes it again)
 rerun: .venv/ready

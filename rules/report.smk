@@ -1,8 +1,9 @@
 rule report:
     input:
         inputs("report"),
+        last_pictures,
     output:
-        outputs("report"),
+        [shown_or_not(path) for path in outputs("report")],
     log:
         log_of("report"),
     benchmark:

@@ -10,6 +10,8 @@ import yaml
 
 import explain
 from made_up_results import finish, finish_all, finished_tiny, of
+from scalewise.comparison import records_of
+from scalewise.outlook import Durations, to_run, units_of
 from scalewise.plan import finished_results
 from scalewise.workflow import load_plan
 from test_plan import make_plan
@@ -89,7 +91,8 @@ def test_it_names_the_very_jobs_that_snakemake_would_start(tmp_path, monkeypatch
             wanted.pop("all")
         else:
             wanted = {}
-        stages = explain.to_run(load_plan([config]))
+        plan_now = load_plan([config])
+        stages = to_run(plan_now.stages, plan_now.report)
         assert Counter(s.name for s in stages) == wanted, changes
 
 
@@ -186,15 +189,15 @@ def test_time_goes_by_the_unit_where_both_numbers_are_known_and_else_by_the_medi
     finish_all(plan, seconds=10, units=steps)
     twice = plan_of({"source_training": {"steps": 2 * steps}})
     stage = twice.rounds[0].stages["train_source"]
-    records = explain.records_of("train_source")
-    assert explain.seconds_for(stage, records) == 20
+    records = records_of("train_source")
+    assert Durations(records).seconds_for(stage) == 20
     # how many images will be selected is not known before
     retrain = of(twice, "retrain")
     for seconds, result in zip((1, 5, 60, 7), Path("results/retrain").iterdir(), strict=True):
         record = json.loads((result / "settings.json").read_text())
         (result / "settings.json").write_text(json.dumps({**record, "seconds": seconds}))
-    assert explain.seconds_for(retrain, explain.records_of("retrain")) == 6
-    assert explain.seconds_for(retrain, []) is None
+    assert Durations(records_of("retrain")).seconds_for(retrain) == 6
+    assert Durations([]).seconds_for(retrain) is None
 
 
 def test_a_training_on_a_known_selection_is_timed_by_its_steps(plan_of):
@@ -206,9 +209,8 @@ def test_a_training_on_a_known_selection_is_timed_by_its_steps(plan_of):
     Path(stage.inputs["selected"].path).write_text(f"rank,image,classes,score\n{rows}")
     s = stage.settings
     steps = -(-8 * 2 * s["per_image"] // s["target_batch"])
-    explain._rows.cache_clear()
-    assert explain.units_of(stage) == steps
-    assert explain.seconds_for(stage, explain.records_of("retrain")) == 3 * steps
+    assert units_of(stage) == steps
+    assert Durations(records_of("retrain")).seconds_for(stage) == 3 * steps
 
 
 def test_results_of_another_network_or_size_do_not_tell_the_time_where_others_do(plan_of):
@@ -217,9 +219,9 @@ def test_results_of_another_network_or_size_do_not_tell_the_time_where_others_do
     steps = stage.settings["steps"]
     finish(stage, seconds=5, units=steps)
     finish(wide, seconds=500, units=steps)
-    records = explain.records_of("train_source")
-    assert explain.seconds_for(stage, records) == 5
-    assert explain.seconds_for(wide, records) == 500
+    records = records_of("train_source")
+    assert Durations(records).seconds_for(stage) == 5
+    assert Durations(records).seconds_for(wide) == 500
 
 
 def test_the_answer_ends_with_the_number_of_jobs_and_the_time_of_all(plan_of):

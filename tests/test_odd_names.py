@@ -268,7 +268,7 @@ def test_the_watch_sees_what_reaches_for_the_network(tmp_path, program):
     assert program in (tmp_path / "tried").read_text()
 
 
-@pytest.mark.parametrize("target", ["run", "report", "explain"])
+@pytest.mark.parametrize("target", ["run", "report", "explain", "watch"])
 def test_make_passes_the_name_of_a_settings_file_on_as_one_word(target):
     name = f"-{ODD}.yaml"
     command = ["make", "-n", "-s", "-C", str(ROOT), target, f"CONFIG={name}"]

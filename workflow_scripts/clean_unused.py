@@ -14,7 +14,6 @@ symbolic link. What a living job works on stays, and nothing is removed while a 
 the plan's record goes too.
 """
 
-import json
 import os
 import re
 import shutil
@@ -27,22 +26,12 @@ from scalewise.command_line import parser_of
 from scalewise.comparison import read_record
 from scalewise.config import ConfigError
 from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE, folder_of
+from scalewise.recorded import RecordedPlan, recorded_plans
 from scalewise.stage_lock import holder_of, state_folder
 from scalewise.workflow import DEFAULT_CONFIG, load_plan, lock_folder, state_of_result
 
 KEY = re.compile("[0-9a-f]{16}")
 Result = tuple[str, str]  # stage, key
-
-
-@dataclass(frozen=True)
-class RecordedPlan:
-    """A plan that was run in this folder."""
-
-    path: Path
-    project: str
-    experiments: list[str]
-    seeds: list[int]
-    stages: frozenset[Result]
 
 
 @dataclass
@@ -56,26 +45,6 @@ class Unused:
     @property
     def size(self) -> int:
         return sum(map(size_of, self.folders))
-
-
-def recorded_plans() -> list[RecordedPlan]:
-    """The plans that were run here. Raises ConfigError for a record that cannot be read: what it
-    refers to is not known, so nothing may go."""
-    plans = []
-    for path in sorted(Path(RESULTS, "plans").glob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            stages = frozenset(tuple(name.split("/")) for name in content["stages"])
-            plan = RecordedPlan(
-                path, content["project"], content["experiments"], content["seeds"], stages
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise ConfigError(
-                f"{path}: not a readable record of a plan, so it is not known what it uses: remove "
-                "that file if you need nothing of it, then start again"
-            ) from None
-        plans.append(plan)
-    return plans
 
 
 def named_plans(plans: list[RecordedPlan], names: Iterable[str]) -> list[RecordedPlan]:

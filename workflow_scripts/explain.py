@@ -17,11 +17,8 @@ are any; those of other devices count too.
 """
 
 import os
-import statistics
 from collections.abc import Mapping, Sequence
-from functools import cache
 
-from scalewise.artifacts import table
 from scalewise.command_line import add_settings, parser_of, plan_of
 from scalewise.comparison import (
     WHOSE,
@@ -32,34 +29,9 @@ from scalewise.comparison import (
     records_of,
     what_is_new,
 )
+from scalewise.outlook import Durations, clock, to_run
 from scalewise.plan import OUTPUTS, SETTINGS_FILE, Plan, Source, Stage
-from scalewise.selftraining.selection import step_count
 from scalewise.workflow import is_finished
-
-
-def to_run(plan: Plan) -> list[Stage]:
-    """The stages that a run would start: the report if it is not there, and what a job lacks that
-    is to run. A job whose input is made anew runs too where the file was not there: the engine
-    takes it for newer."""
-    readers: dict[tuple[str, str], list[Stage]] = {}
-    lacking: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for which, stage in plan.stages.items():
-        needed = [(s.stage, s.path) for s in stage.sources]
-        if not is_finished(stage):
-            needed += [(other, path) for other in stage.after for path in other.outputs]
-        makers = {(m.name, m.key) for m, path in needed if not os.path.exists(path)}
-        lacking[which] = makers
-        for maker in makers:
-            readers.setdefault(maker, []).append(stage)
-    report = plan.report.name, plan.report.key
-    waiting = [] if is_finished(plan.report) else [report]
-    found = set(waiting)
-    while waiting:
-        which = waiting.pop()
-        more = lacking[which] | {(r.name, r.key) for r in readers.get(which, [])}
-        waiting += more - found
-        found |= more
-    return [stage for which, stage in plan.stages.items() if which in found]
 
 
 def why(
@@ -112,63 +84,6 @@ def kept(plan: Plan) -> list[tuple[Stage, tuple[tuple[str, str], ...]]]:
     return found
 
 
-# --- time -----------------------------------------------------------------------------------------
-
-
-def units_of(stage: Stage) -> int | None:
-    """How many units of work (steps, images) a job has, where that is known before it runs."""
-    settings, inputs = stage.settings, stage.inputs
-    match stage.name:
-        case "train_source":
-            return settings["steps"]
-        case "make_streets":
-            return settings["images"]
-        case "retrain" | "infer_patches":
-            selected = _rows(inputs["selected"].path, "image")
-            if selected is None:
-                return None
-            if stage.name == "retrain":
-                return step_count(selected, settings)
-            return selected + settings["extra_images"]
-        case "audit_pseudo_labels":
-            return None  # it goes by patches, of which nobody knows before
-    images = inputs.get("target_images") or inputs.get("validation_images")
-    return _rows(images.path, "id") if isinstance(images, Source) else None
-
-
-@cache
-def _rows(path: str, column: str) -> int | None:
-    """Rows of a table; None where it is still to be made."""
-    try:
-        return len(table.read(path, {column: str})[column])
-    except (OSError, ValueError):
-        return None
-
-
-def seconds_for(stage: Stage, records: Sequence[Mapping]) -> float | None:
-    """About how long a job takes: by unit where the number of units is known, else the median."""
-    usable = [r for r in records if isinstance(r.get("seconds"), int | float)]
-    network = _size_of_work(stage.description()["config"])
-    usable = [r for r in usable if _size_of_work(r.get("config")) == network] or usable
-    units = units_of(stage)
-    by_unit = [r["seconds"] / n for r in usable if (n := (r.get("work") or {}).get("units"))]
-    if units is not None and by_unit:
-        return units * statistics.median(by_unit)
-    return statistics.median(r["seconds"] for r in usable) if usable else None
-
-
-def _size_of_work(configuration: Mapping | None) -> tuple | None:
-    """What decides how long an image takes."""
-    if not configuration:
-        return None
-    return configuration["network"], configuration["data"]["size"]
-
-
-def clock(seconds: float) -> str:
-    whole = max(1, round(seconds))
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
 # --- in words -------------------------------------------------------------------------------------
 
 
@@ -199,9 +114,10 @@ def whose(stages: Sequence[Stage]) -> str:
 
 def lines(plan: Plan) -> list[str]:
     """The whole answer, line by line."""
-    stages = to_run(plan)
+    stages = to_run(plan.stages, plan.report)
     anew = {(stage.name, stage.key) for stage in stages}
     records: dict[str, list[dict]] = {name: records_of(name) for name in dict(anew)}
+    durations = {name: Durations(of_name) for name, of_name in records.items()}
     done = sum(map(is_finished, plan.stages.values()))
     text = [f"{plan.project.name}: {done} of {len(plan.stages)} stages are finished"]
     groups: dict[tuple, list[Stage]] = {}
@@ -211,7 +127,7 @@ def lines(plan: Plan) -> list[str]:
     order = list(OUTPUTS)
     total, unknown = 0.0, 0
     for (name, reason), members in sorted(groups.items(), key=lambda g: order.index(g[0][0])):
-        times = [seconds_for(stage, records[name]) for stage in members]
+        times = [durations[name].seconds_for(stage) for stage in members]
         known = [t for t in times if t is not None]
         total, unknown = total + sum(known), unknown + len(times) - len(known)
         time = clock(sum(known)) if known else "unknown"

@@ -750,17 +750,24 @@ class Plan:
         except KeyError:
             raise KeyError(f"{RESULTS}/{name}/{key}: no stage of this configuration") from None
 
-    def record(self) -> None:
-        """Write the stages' descriptions, this plan, and the links for people. Idempotent."""
-        for stage in self.stages.values():
-            write_description(stage)
-        content = {
+    def _recorded(self) -> dict:
+        return {
             "project": self.project.name,
             "experiments": [e.name for e in self.project.experiments],
             "seeds": self.project.settings.seeds,
             "stages": sorted(f"{name}/{key}" for name, key in self.stages),
         }
-        _write_if_new(Path(f"{RESULTS}/plans/{self.project.name}-{digest(content)}.json"), content)
+
+    @property
+    def record_path(self) -> Path:
+        """The file that this plan is written to."""
+        return Path(f"{RESULTS}/plans/{self.project.name}-{digest(self._recorded())}.json")
+
+    def record(self) -> None:
+        """Write the stages' descriptions, this plan, and the links for people. Idempotent."""
+        for stage in self.stages.values():
+            write_description(stage)
+        _write_if_new(self.record_path, self._recorded())
         self._link()
 
     def _link(self) -> None:

@@ -131,7 +131,11 @@ def state_of(stage: Stage) -> tuple[str, str]:
 
 def state_of_result(name: str, key: str) -> tuple[str, str]:
     """`state_of` a stage that no plan need have."""
-    content = progress_of(name, key)
+    return state_told(progress_of(name, key))
+
+
+def state_told(content: Mapping) -> tuple[str, str]:
+    """`state_of` a stage by the content of its progress file."""
     state = content.get("state")
     if state == "failed":
         return "failed", f"{content['title']}: {content['detail']}"
@@ -160,10 +164,10 @@ def begin(plan: Plan, only_look: bool = False) -> None:
     """Before the DAG is built: write down the plan, set the links, bring its report to its stable
     place. Whoever only looks, or finds another run at work, writes nothing."""
     plan.finished_before = _finished_of(plan)
-    busy = _holder_of_folder()
+    busy = holder_of_folder()
     if not only_look and not busy:
         with _told_of_the_disk():
-            plan.record()
+            _record(plan)
             stage, project = plan.report, plan.project.name
             if is_finished(stage) and published_key(project) != stage.key:
                 files = [Path(stage.folder, name) for name in OUTPUTS["report"]]
@@ -179,12 +183,18 @@ def begin(plan: Plan, only_look: bool = False) -> None:
         )
 
 
+def _record(plan: Plan) -> None:
+    """Write down the plan, and that it is the one that was run last."""
+    plan.record()
+    os.utime(plan.record_path)
+
+
 def take_over(plan: Plan) -> None:
     """Before the first job: make sure that nobody else works here. What is in the way ends the
     program with one message."""
     lock_folder()
     with _told_of_the_disk():
-        plan.record()  # again: when it was read, another run may have been at work here
+        _record(plan)  # again: when it was read, another run may have been at work here
         _date_back(plan)
     for stage in plan.stages.values():
         holder = None if is_finished(stage) else holder_of(state_folder(stage.name, stage.key))
@@ -224,7 +234,7 @@ def _told_of_the_disk() -> Iterator[None]:
         sys.exit(f"\n{told}\n")
 
 
-def _holder_of_folder() -> str | None:
+def holder_of_folder() -> str | None:
     """Which run works in this folder; None where there is none."""
     try:
         with open(RUN_LOCK, encoding="utf-8") as lock:
