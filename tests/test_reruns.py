@@ -386,10 +386,11 @@ def test_after_an_edit_of_the_code_the_files_are_those_of_a_run_from_nothing(
         other = pool.submit(runners.run, fresh, settings, path.parents[2])
         ran = runners.run(folder, settings, path.parents[2])
         other.result()
-    assert count(ran)["score_target"] == 1 and "train_source" not in count(ran)
+    # the round's and its result's
+    assert count(ran)["score_target"] == 2 and "train_source" not in count(ran)
     same_results(folder, fresh, finished(fresh))
     scores = [p.read_bytes() for p in folder.glob("results/score_target/*/scores.csv")]
-    assert len(set(scores)) == 2
+    assert len(set(scores)) == len(scores) == 4
     path.write_text(text, encoding="utf-8")
     assert runners.run(folder, settings, path.parents[2]) == []
 
