@@ -178,8 +178,8 @@ def test_what_a_living_process_has_locked_stays_though_no_progress_tells(plan_of
 
 
 def test_a_plan_is_forgotten_by_the_name_of_its_project_or_of_its_file(plan_of, clean):
-    kept, first = plan_of(), plan_of({"project": "old"})
-    second = plan_of({"project": "old", "retraining": {"epochs": 9}})
+    kept = plan_of()
+    first, second = (plan_of({"project": "old", "retraining": {"epochs": n}}) for n in (7, 9))
     for plan in (kept, first, second):
         finish_all(plan)
         plan.record()

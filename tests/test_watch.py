@@ -29,6 +29,7 @@ from workflow_runs import ROOT, program
 SMALL = {
     "experiments": [{"name": "lse", "role": "method"}, {"name": "zoom", "patches": {"scale": 1.5}}],
     "rounds": {"portions": [0.3, 0.4]},
+    "data": {"target": {"audit": False}},
 }
 NOBODY = 2**22 + 1  # no process has this number: it is above the largest that Linux gives
 NOW = 1_000_000.0

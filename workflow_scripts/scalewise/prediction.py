@@ -17,7 +17,7 @@ from scalewise.data.reading import UnreadableImage, resize_image
 from scalewise.inference import BATCH, logits
 from scalewise.models.network import upsample
 from scalewise.models.store import LoadedModel
-from scalewise.selftraining.confidence import from_probabilities
+from scalewise.selftraining.confidence import pixel_confidence
 
 # Probabilities of at most so many pixels times classes are held at once, as float32: an image is
 # put together in bands of rows, so that a large one needs little more memory than a small one.
@@ -168,7 +168,7 @@ class Predictor:
                 count[place] += 1
                 if end == view.top + view.height:
                     del seen[view]
-            confidence = from_probabilities(total / count)
+            confidence = pixel_confidence(total / count)
             most = math.log(classes) or 1.0  # one class: there is nothing to be unsure of
             band = (
                 confidence.prediction,
