@@ -10,6 +10,7 @@ import pytest
 
 import clean_unused
 from made_up_results import finish, finish_all, of
+from scalewise import file_lock
 from scalewise.plan import OUTPUTS, finished_results, folder_of
 from scalewise.stage_lock import StageLock, state_folder
 from scalewise.workflow import RUN_LOCK, load_plan
@@ -175,6 +176,22 @@ def test_what_a_living_process_has_locked_stays_though_no_progress_tells(plan_of
         printed = clean("--remove")
         assert "RUNNING NOW" in printed and "removed 0 of 1" in printed
         assert Path("results/state", f"retrain-{STRANGE}", "lock").exists()
+
+
+def test_nothing_is_removed_while_a_run_is_at_work(plan_of, clean):
+    """What its jobs are about to read is in nobody's hands yet."""
+    folder = Path("results/retrain", STRANGE)
+    folder.mkdir(parents=True)
+    with open(RUN_LOCK, "a+") as run:
+        assert file_lock.take(run)
+        run.write("process 77 on here")
+        run.flush()
+        assert STRANGE in clean()
+        with pytest.raises(SystemExit, match=r"another run \(process 77 on here\) works in this"):
+            clean("--remove")
+        assert folder.exists()
+    clean("--remove")
+    assert not folder.exists()
 
 
 def test_a_plan_is_forgotten_by_the_name_of_its_project_or_of_its_file(plan_of, clean):

@@ -28,6 +28,8 @@ FREE = {
 SWITCHED = {
     "experiments": [{"name": "lse"}, {"name": "as_released", "compatibility": "authors_code"}]
 }
+# a style says all in which a domain differs from the source: that of config.yaml must not leak in
+PLAIN = {"experiments": [{"name": "lse"}, {"name": "same", "data": {"target": {"style": {}}}}]}
 
 
 def written(path):
@@ -45,7 +47,7 @@ def keys(plan, user=None):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, FREE, SWITCHED, *(pytest.param(p, id=p.stem) for p in READY)],
+    [{}, FREE, SWITCHED, PLAIN, *(pytest.param(p, id=p.stem) for p in READY)],
 )
 def test_the_configuration_in_a_result_gives_the_keys_of_the_plan_that_made_it(tmp_path, changes):
     """For each experiment and seed, and for the whole project; as JSON, which is how it is kept."""

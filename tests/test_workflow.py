@@ -3,11 +3,14 @@
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+from scalewise import file_lock
+from scalewise import workflow as planning
 from workflow_runs import ROOT, TINY, edited, finished, jobs, planned, program, snakemake
 
 
@@ -299,6 +302,26 @@ def test_a_missing_data_folder_is_named_with_where_it_was_looked_for(tmp_path):
     assert status != 0
     assert f"{tmp_path}/nowhere: no such folder" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("words", [("-n",), ("-nq",), ("--dry-run", "--quiet")])
+def test_a_dry_run_writes_nothing(tmp_path, words):
+    status, printed = snakemake(tmp_path, *words)
+    assert status == 0, printed
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_that_met_another_at_its_start_still_writes_its_plan_down(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = planning.load_plan([TINY])
+    planning.RUN_LOCK.parent.mkdir()
+    with open(planning.RUN_LOCK, "a+") as other:
+        assert file_lock.take(other)
+        planning.begin(plan)
+        assert not plan.record_path.exists()
+    planning.take_over(plan)  # the other run has ended meanwhile
+    assert plan.record_path.exists()
+    assert all(Path(stage.description_path).exists() for stage in plan.stages.values())
 
 
 def test_a_report_of_what_is_finished_says_what_is_missing(run, tmp_path):
