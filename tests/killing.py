@@ -131,7 +131,7 @@ def finish(folder, config, outcome: Outcome | None = None) -> str:
     """Plain calls until the run is at its end; a job that lived on is waited for, as the message
     says. Returns what the last call printed."""
     for _ in range(20):
-        status, printed = snakemake(folder, config=config)
+        status, printed = snakemake(folder, config=config, timeout=None)
         if status == 0:
             return printed
         held = re.search(

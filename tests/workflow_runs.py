@@ -26,7 +26,9 @@ def command(repository=ROOT):
 COMMAND = command()
 
 
-def snakemake(folder, *arguments, config=TINY, slots=SLOTS, environment=None, repository=ROOT):
+def snakemake(
+    folder, *arguments, config=TINY, slots=SLOTS, environment=None, repository=ROOT, timeout=900
+):
     """Run snakemake in `folder`; return exit status and all that it printed."""
     configs = map(str, config if isinstance(config, list) else [config])
     start = [*command(repository), "--directory", str(folder), "--configfile", *configs, *slots]
@@ -37,7 +39,7 @@ def snakemake(folder, *arguments, config=TINY, slots=SLOTS, environment=None, re
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=900,
+        timeout=timeout,
     )
     return done.returncode, done.stdout
 
