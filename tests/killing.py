@@ -122,7 +122,7 @@ def run_until(folder, moment: Moment, seconds: float, config) -> bool:
                 run.send_signal(moment.how)
             elif _alive(pid):
                 os.kill(pid, moment.how)
-            run.wait(120)
+            run.wait(900)  # the engine may wait for the job to end
             return True
     return False
 
