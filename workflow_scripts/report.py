@@ -12,17 +12,8 @@ import pandas as pd
 from scalewise.artifacts import audit_csv, health_csv, iou_csv, pictures_h5, table
 from scalewise.artifacts.atomic import replacing, write_text
 from scalewise.job import Job, run
-from scalewise.publishing import publish
+from scalewise.publishing import REPORT_FILES, publish
 from scalewise.reporting import latex, page, tables
-
-FILES = (
-    "index.html",
-    "per_class_iou.csv",
-    "per_class_iou.tex",
-    "summary.csv",
-    "summary.tex",
-    "summary.txt",
-)
 
 
 def read_evaluation(experiment: str, seed: int, number: int, iou: Path, pictures: Path):
@@ -138,7 +129,7 @@ def report(job: Job) -> None:
     text = "\n".join(words) + "\n"
     means = tables.text_means(summary, project)
     write_text(job.output("summary.txt"), f"{text}\n{means}" if means else text)
-    publish([job.output(name) for name in FILES], s["project"], job.key)
+    publish([job.output(name) for name in REPORT_FILES], s["project"], job.key)
 
 
 if __name__ == "__main__":

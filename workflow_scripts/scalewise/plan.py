@@ -15,6 +15,7 @@ from pathlib import Path
 from scalewise import config as configuration
 from scalewise.artifacts.atomic import write_text
 from scalewise.config import Experiment, Project, StreetsSet
+from scalewise.publishing import REPORT_FILES
 from scalewise.taxonomy import IGNORE
 
 RESULTS = "results"
@@ -37,14 +38,7 @@ OUTPUTS = {
     "audit_pseudo_labels": ("audit.csv",),
     "retrain": ("model.safetensors", "training.csv", "optimizer.safetensors"),
     "evaluate": ("confusion.csv", "iou.csv", "pictures.h5", "pictures.png"),
-    "report": (
-        "index.html",
-        "per_class_iou.csv",
-        "per_class_iou.tex",
-        "summary.csv",
-        "summary.tex",
-        "summary.txt",
-    ),
+    "report": REPORT_FILES,
 }
 AUDIT = "audit_pseudo_labels"
 NETWORK_STAGES = frozenset(

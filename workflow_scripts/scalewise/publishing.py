@@ -8,6 +8,15 @@ from pathlib import Path
 from scalewise.artifacts.atomic import replacing, write_text
 
 KEY_FILE = "report.json"
+# what the report stage writes beside settings.json
+REPORT_FILES = (
+    "index.html",
+    "per_class_iou.csv",
+    "per_class_iou.tex",
+    "summary.csv",
+    "summary.tex",
+    "summary.txt",
+)
 
 
 def place(project: str) -> Path:
