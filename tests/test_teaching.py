@@ -93,10 +93,14 @@ class TestTeacher:
         logits[1, 0] = 10.0
         outside = torch.zeros(2, 1, 4, dtype=torch.bool)
         outside[0, 0, 3] = True
-        labels, trust = labels_and_trust(logits, outside, 0.9)
+        none = torch.zeros(2, dtype=torch.bool)
+        labels, trust = labels_and_trust(logits, outside, 0.9, none)
         assert labels.tolist() == [[[1, 1, 1, IGNORE]], [[0, 0, 0, 0]]]
         assert trust.tolist() == pytest.approx([2 / 3, 1.0])
         assert labels.dtype == torch.uint8
+        # a class that the source lacks is no label, however sure the teacher is
+        labels, _ = labels_and_trust(logits, outside, 0.9, torch.tensor([True, False]))
+        assert labels.tolist() == [[[1, 1, 1, IGNORE]], [[IGNORE] * 4]]
 
 
 class TestWeights:

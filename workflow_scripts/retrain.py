@@ -102,6 +102,7 @@ def retrain(job: Job) -> None:
         teacher = None
         if patch_batches and s["teacher"]["momentum"] > 0:
             teacher = Teacher(network, s["teacher"]["momentum"])
+            never = torch.from_numpy(tau <= 0).to(device)
         anchors = []
         if s["anchor"] > 0:
             anchors = list(store.load(job.input("source_model")).network.to(device).parameters())
@@ -130,7 +131,7 @@ def retrain(job: Job) -> None:
                     align_corners=network.align_corners,
                 )
                 own, trust = labels_and_trust(
-                    said, patches.outside.to(device), s["teacher"]["confidence"]
+                    said, patches.outside.to(device), s["teacher"]["confidence"], never
                 )
                 weights = torch.where(pasted, 1.0, trust[:, None, None])
                 return torch.where(pasted, labels, own), weights

@@ -35,20 +35,23 @@ class Teacher:
             own.copy_(new)
 
 
-def labels_and_trust(logits: Tensor, outside: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
+def labels_and_trust(
+    logits: Tensor, outside: Tensor, confidence: float, never: Tensor
+) -> tuple[Tensor, Tensor]:
     """What a teacher says of a batch, and how far each image's labels are trusted.
 
     Args:
         logits: float32 (N, K, H, W).
         outside: bool (N, H, W), padding, which has no label.
         confidence: the probability from which a pixel counts as sure.
+        never: bool (K,), the classes that are no label, such as those that the source lacks.
 
     Returns:
         labels uint8 (N, H, W), and per image the share of its pixels that are sure, float32 (N,):
         the weight of all of its pixels (DACS).
     """
     highest, labels = torch.softmax(logits, 1).max(1)
-    labels = labels.to(torch.uint8).masked_fill(outside, IGNORE)
+    labels = labels.to(torch.uint8).masked_fill(outside | never[labels], IGNORE)
     inside = (~outside).sum((1, 2)).clamp(min=1)
     sure = ((highest >= confidence) & ~outside).sum((1, 2))
     return labels, sure / inside
