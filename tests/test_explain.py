@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from scalewise.outlook import Durations, to_run, units_of
 from scalewise.plan import finished_results
 from scalewise.workflow import load_plan
 from test_plan import make_plan
-from workflow_runs import TINY, edited, planned, program, snakemake
+from workflow_runs import ROOT, TINY, edited, planned, program, snakemake
 
 ROWS = [
     {"name": "lse", "role": "method"},
@@ -249,3 +252,12 @@ def test_the_command_takes_the_settings_as_snakemake_does_and_runs_nothing(tmp_p
         assert done.returncode == 1
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback(tmp_path):
+    script = ROOT / "workflow_scripts" / "explain.py"
+    command = [sys.executable, str(script), "--configfile", str(TINY)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=-1) as done:
+        done.stdout.close()
+        assert done.stderr.read() == b""
+    assert done.returncode == -signal.SIGPIPE

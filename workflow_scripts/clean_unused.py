@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scalewise.command_line import parser_of
+from scalewise.command_line import parser_of, run_program
 from scalewise.comparison import read_record
 from scalewise.config import ConfigError
 from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE, folder_of
@@ -218,4 +218,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from scalewise.artifacts import iou_csv, table
 from scalewise.artifacts.integrity import require_whole
-from scalewise.command_line import parser_of
+from scalewise.command_line import parser_of, run_program
 from scalewise.comparison import changed_settings, read_record, reasons
 from scalewise.errors import UserError
 from scalewise.plan import RESULTS, SETTINGS_FILE
@@ -343,4 +343,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

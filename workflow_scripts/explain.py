@@ -19,7 +19,7 @@ are any; those of other devices count too.
 import os
 from collections.abc import Mapping, Sequence
 
-from scalewise.command_line import add_settings, parser_of, plan_of
+from scalewise.command_line import add_settings, parser_of, plan_of, run_program
 from scalewise.comparison import (
     WHOSE,
     differences,
@@ -158,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

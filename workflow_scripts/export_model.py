@@ -23,7 +23,7 @@ from pathlib import Path
 
 from scalewise.artifacts.atomic import replacing, write_text
 from scalewise.artifacts.hashing import content_hash
-from scalewise.command_line import errors_as_text, load_model, parser_of
+from scalewise.command_line import errors_as_text, load_model, parser_of, run_program
 from scalewise.errors import UserError
 from scalewise.exporting import OPSETS, Difference, check_inputs, compare, export
 from scalewise.model_card import card, origin_of
@@ -118,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

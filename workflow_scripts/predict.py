@@ -46,7 +46,7 @@ from tqdm import tqdm
 from scalewise import class_colors, devices
 from scalewise.artifacts import png, prediction_record, problems_csv
 from scalewise.artifacts.hashing import content_hash
-from scalewise.command_line import errors_as_text, load_model, parser_of
+from scalewise.command_line import errors_as_text, load_model, parser_of, run_program
 from scalewise.data.given_files import GivenFile, given_files
 from scalewise.data.photographs import read_upright
 from scalewise.data.reading import UnreadableImage
@@ -414,4 +414,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

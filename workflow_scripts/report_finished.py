@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scalewise.command_line import add_settings, parser_of, plan_of
+from scalewise.command_line import add_settings, parser_of, plan_of, run_program
 from scalewise.plan import AUDIT, Plan, Round, write_description
 from scalewise.workflow import SCRIPTS, begin, is_finished, state_of
 
@@ -77,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

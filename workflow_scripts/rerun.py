@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from scalewise.command_line import parser_of
+from scalewise.command_line import parser_of, run_program
 from scalewise.comparison import differences, nearest, read_record, reasons
 from scalewise.config import ConfigError, read_yaml
 from scalewise.plan import NETWORK_STAGES, OUTPUTS, RESULTS, SETTINGS_FILE, Plan, Stage, folder_of
@@ -196,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

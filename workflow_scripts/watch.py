@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scalewise.artifacts import table
-from scalewise.command_line import add_settings, parser_of, plan_of
+from scalewise.command_line import add_settings, parser_of, plan_of, run_program
 from scalewise.comparison import read_record, records_of
 from scalewise.config import ConfigError
 from scalewise.outlook import Durations, clock, to_run
@@ -561,4 +561,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -1,8 +1,9 @@
 """What the commands beside the workflow share: settings, given as snakemake takes them; errors."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,12 @@ def parser_of(manual: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def run_program(main: Callable[[], object]) -> None:
+    """Run a command's `main`. A reader that has seen enough, as `head` has, ends it quietly."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    main()
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
