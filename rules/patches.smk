@@ -65,6 +65,28 @@ rule check_round:
         command("check_round")
 
 
+rule accept_round:
+    input:
+        inputs("accept_round"),
+    output:
+        outputs("accept_round"),
+    log:
+        log_of("accept_round"),
+    benchmark:
+        benchmark_of("accept_round")
+    conda:
+        "../envs/scalewise.yaml"
+    threads: 1
+    resources:
+        what=title("accept_round"),
+    params:
+        stage=description("accept_round"),
+    message:
+        "{resources.what}"
+    shell:
+        command("accept_round")
+
+
 rule audit_pseudo_labels:
     input:
         inputs("audit_pseudo_labels"),

@@ -264,6 +264,14 @@ SETTINGS = [
         },
     ),
     Row(
+        "`rounds.on_collapse`: revert, from or to the others",
+        rules("check_round " * 4 + "accept_round " * 2 + "evaluate " * 2)
+        + rules("select_images infer_patches compute_thresholds audit_pseudo_labels retrain")
+        + rules("score_target")
+        + REPORT,
+        {"rounds.on_collapse": "revert"},
+    ),
+    Row(
         "`prediction`: scales, flip",
         FROM_SCORING,
         under("prediction", scales=[1, 1.5], flip=True),

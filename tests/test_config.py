@@ -341,7 +341,6 @@ MISTAKES = {
     "rounds: {portions: [-0.1]}": (
         "mine.yaml: rounds.portions (entry 1): must be more than 0, not -0.1"
     ),
-    "rounds: {portions: []}": "mine.yaml: rounds.portions: must have at least 1 entry",
     "patches: {scale: -1}": (
         "mine.yaml: patches.scale: must be positive; -1 is not. The paper's scale is 2"
     ),

@@ -4,6 +4,7 @@ purpose, and who reads which limit."""
 import json
 import logging
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import accept_round
 import check_round
 from scalewise import config
-from scalewise.artifacts import health_csv, predictions_h5, scores_csv, thresholds_csv
+from scalewise.artifacts import accepted_csv, health_csv, predictions_h5, scores_csv, thresholds_csv
 from scalewise.artifacts.health_csv import HealthRow
 from scalewise.errors import UserError
 from scalewise.job import Job
@@ -392,6 +394,93 @@ class TestPlan:
             one.stages["check_round"], other.stages["check_round"], plan.check,
         ]  # fmt: skip
 
+    def test_a_round_that_may_be_reverted_is_checked_before_anything_reads_it(self, tmp_path):
+        plan, rounds = self.stages(tmp_path, rounds={"on_collapse": "revert"})
+        for before, now in pairwise(rounds):
+            s = now.stages
+            begun = before.stages.get("accept_round") or before.stages["train_source"]
+            scored = s.get("score_target") or begun
+            assert s["retrain"].inputs["model"].stage is begun
+            assert s["infer_patches"].inputs["model"].stage is begun
+            assert s["select_images"].inputs["scores"].stage is scored
+            assert s["score_result"].inputs["model"].stage is s["retrain"]
+            inputs = s["accept_round"].inputs
+            assert [h.stage for h in inputs["health"]] == [s["check_round"], s["check_result"]]
+            whose = {role: inputs[role].stage for role in inputs if role != "health"}
+            made, kept = s["score_result"], scored
+            assert whose == {
+                "model": s["retrain"], "scores": made, "predictions": made,
+                "previous_model": begun, "previous_scores": kept, "previous_predictions": kept,
+                **({"previous": begun} if before.number else {}),
+            }  # fmt: skip
+            assert s["evaluate"].inputs["model"].stage is s["accept_round"]
+            # what its labels come from was checked when it was accepted
+            assert set(s["check_round"].inputs) == {"scores", "thresholds"}
+        # the first round is trained from the same labels as without it
+        warn, _ = self.stages(tmp_path)
+        assert rounds[1].stages["retrain"].key == warn.rounds[1].stages["retrain"].key
+
+    def test_what_no_patch_teaches_has_nothing_to_revert(self, tmp_path):
+        row = {"name": "control", "retraining": {"target_weight": 0}}
+        changes = {"rounds": {"on_collapse": "revert"}, "experiments": [row]}
+        plan = make_plan(tmp_path, changes)
+        assert "accept_round" not in {name for name, _ in plan.stages}
+
+
+class TestAccepting:
+    """The stage that names the weights that go on."""
+
+    def accept(self, tmp_path, number, alarm, whose, before=None):
+        made, inputs = tmp_path / f"made{number}", {}
+        for prefix, text in (("", f"round {number}"), ("previous_", whose)):
+            for role in ("model", "scores", "predictions"):
+                path = made / f"{prefix}{role}"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(f"{role} of {text}")
+                inputs[prefix + role] = {"path": str(path)}
+        rows = [health_csv.HealthRow("agreement", 0.4, NAN, 0.7, alarm, "40 % agree")]
+        inputs["health"] = []
+        for k, found in enumerate(([], rows)):
+            health_csv.write(made / f"{k}.csv", found)
+            inputs["health"].append({"path": str(made / f"{k}.csv")})
+        if before:
+            inputs["previous"] = {"path": f"{before}/accepted.csv"}
+        folder = tmp_path / f"accepted{number}"
+        job = Job(
+            {"stage": "accept_round", "key": "0" * 16, "title": "lse: accepting",
+             "folder": str(folder), "contents": {}, "locations": {},
+             "settings": {"round": number}, "inputs": inputs},
+            1, 1,
+        )  # fmt: skip
+        accept_round.accept(job)
+        texts = [(folder / f).read_text() for f in ("model.safetensors", "scores.csv",
+                                                    "predictions.h5")]  # fmt: skip
+        return folder, job, texts, accepted_csv.read(folder / "accepted.csv")
+
+    def test_a_round_without_an_alarm_goes_on_with_its_own_weights(self, tmp_path):
+        _, job, texts, rows = self.accept(tmp_path, 1, "ok", "source")
+        assert texts == [f"{r} of round 1" for r in ("model", "scores", "predictions")]
+        assert rows == [accepted_csv.AcceptedRow(1, 1, "")]
+        assert "warnings" not in job.notes
+
+    def test_a_round_with_an_alarm_goes_on_with_those_before_it_and_says_so(self, tmp_path):
+        _, job, texts, rows = self.accept(tmp_path, 1, "warn", "source")
+        assert texts == [f"{r} of source" for r in ("model", "scores", "predictions")]
+        assert rows == [accepted_csv.AcceptedRow(1, 0, "40 % agree")]
+        assert job.notes["warnings"] == [
+            "round 1 is not accepted, the source-only ones stay the weights: 40 % agree"
+        ]
+
+    def test_the_last_accepted_round_is_known_over_several_rejected_ones(self, tmp_path):
+        first, *_ = self.accept(tmp_path, 1, "ok", "source")
+        second, *_ = self.accept(tmp_path, 2, "warn", "round 1", first)
+        third, job, texts, rows = self.accept(tmp_path, 3, "warn", "round 1", second)
+        assert texts[0] == "model of round 1"
+        assert [(row.round, row.weights_of) for row in rows] == [(1, 1), (2, 1), (3, 1)]
+        assert job.notes["warnings"][0].startswith("round 3 is not accepted, those of round 1 stay")
+        *_, rows = self.accept(tmp_path, 4, "ok", "round 1", third)
+        assert rows[-1] == accepted_csv.AcceptedRow(4, 4, "")
+
 
 class TestSettings:
     def test_every_limit_has_a_default_that_says_why(self):
@@ -415,7 +504,7 @@ class TestSettings:
         [
             ("health: {kept: 1.5}", "mine.yaml: rounds.health.kept: must be at most 1, not 1.5"),
             ("health: {keep: 0.5}", "rounds.health.keep: unknown key; did you mean 'kept'?"),
-            ("on_collapse: halt", "rounds.on_collapse: must be one of warn, stop, not 'halt'"),
+            ("on_collapse: halt", "rounds.on_collapse: must be one of warn, stop, revert, not 'halt'"),
         ],
     )
     def test_a_mistake_is_named(self, tmp_path, text, expected):

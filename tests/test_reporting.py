@@ -781,7 +781,7 @@ class TestHealthOnThePage:
         page = self.page(CHECKS)
         part = page[page.index('id="health"') : page.index("zoom: no warnings")]
         rows = re.findall(r'<tr><th scope="row">([^<]*)</th>(.*?)</tr>', part, re.DOTALL)
-        assert [title for title, _ in rows] == ["0, round 1", "0, round 2", "0, result"]
+        assert [title for title, _ in rows] == ["0, round 1", "0, round 2", "0, result of round 2"]
         cells = [re.findall(r"<td[^>]*>([^<]*)<", row) for _, row in rows]
         assert cells == [
             ["50.0", "–", "–", "1.500", "–"],
@@ -798,11 +798,11 @@ class TestHealthOnThePage:
         assert re.search(r"<details open><summary>.*lse: 3 warnings</summary>", page)
         assert re.search(r"<details><summary>.*zoom: no warnings</summary>", page)
         assert "0, round 2: histogram is told; classes is told</p>" in page
-        assert "0, result: half &lt;agree&gt;</p>" in page
+        assert "0, result of round 2: half &lt;agree&gt;</p>" in page
 
     def test_warnings_say_whose_they_are(self):
         assert health_warnings(CHECKS[:2]) == [
-            "lse, seed 0, result: half <agree>",
+            "lse, seed 0, result of round 2: half <agree>",
             "lse, seed 0, round 2: histogram is told",
             "lse, seed 0, round 2: classes is told",
         ]
@@ -810,7 +810,7 @@ class TestHealthOnThePage:
     def test_a_check_that_is_not_there_is_told_where_the_evaluation_is(self):
         failed = Check("lse", 0, 2, "check_result", state="failed", detail="too <few> agree")
         page = self.page([failed])
-        assert "<li>lse, seed 0, result: check failed – too &lt;few&gt; agree</li>" in page
+        assert "<li>lse, seed 0, result of round 2: check failed – too &lt;few&gt; agree</li>" in page
         page = self.page([failed], [Missing("lse", 0, 2, "failed", "x")])
         assert "check failed" not in page and 'id="health"' not in page
 

@@ -11,6 +11,7 @@ import yaml
 
 from scalewise import file_lock
 from scalewise import workflow as planning
+from scalewise.artifacts import accepted_csv
 from workflow_runs import ROOT, TINY, edited, finished, jobs, planned, program, snakemake
 
 
@@ -215,6 +216,41 @@ def test_stop_ends_the_run_before_the_round_is_trained_and_warn_goes_on(run, tmp
     }  # fmt: skip
     status, printed = snakemake(folder)
     assert status == 0 and jobs(printed) == {}
+
+
+def test_revert_goes_on_with_the_weights_of_the_last_round_whose_checks_did_not_warn(
+    run, tmp_path
+):
+    folder, _ = run
+    changes = {"rounds": {"on_collapse": "revert", "health": {"agreement": 1.0}},
+               "experiments": [{"name": "lse", "role": "method"}]}  # fmt: skip
+    status, printed = snakemake(folder, config=edited(tmp_path, changes))
+    assert status == 0, printed
+    assert jobs(printed)["accept_round"] == 2
+    rounds = folder / "results/experiments/tiny/lse/seed0"
+    accepted = accepted_csv.read(rounds / "round2/accept_round/accepted.csv")
+    assert [(row.round, row.weights_of) for row in accepted] == [(1, 0), (2, 0)]
+    begun = (rounds / "round0/train_source/model.safetensors").read_bytes()
+    assert (rounds / "round2/accept_round/model.safetensors").read_bytes() == begun
+    scores = [(rounds / f"round{k}/evaluate/iou.csv").read_bytes() for k in range(3)]
+    assert scores[0] == scores[1] == scores[2]
+    page = (folder / "results/report/tiny/index.html").read_text()
+    assert "round 2 is not accepted, the source-only ones stay the weights" in page
+    # without a limit that is passed the result is that of warn, to the bit
+    changes["rounds"]["health"] = dict.fromkeys(
+        ("kept", "histogram", "agreement", "entropy", "classes")
+    )
+    status, printed = snakemake(folder, config=edited(tmp_path, changes))
+    assert status == 0, printed
+    one, two = (rounds / f"round2/{name}/model.safetensors" for name in ("accept_round", "retrain"))
+    reverted = one.read_bytes()
+    assert reverted == two.read_bytes() != begun
+    changes["rounds"]["on_collapse"] = "warn"
+    status, printed = snakemake(folder, config=edited(tmp_path, changes))
+    assert status == 0, printed
+    assert two.read_bytes() == reverted
+    status, printed = snakemake(folder)
+    assert status == 0
 
 
 @pytest.mark.parametrize("metadata", [True, False], ids=["with .snakemake", "without"])

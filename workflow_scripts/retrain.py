@@ -74,6 +74,11 @@ def retrain(job: Job) -> None:
         s["source_zoom"],
         rare,
         class_pixels(rows, source) if rare else None,
+        DataSet(job.locations["target"], job.input("target_images"), tuple(s["size"]))
+        if job.has_input("target_images")
+        else None,
+        s["target_colors"]["share"],
+        s["target_colors"]["match"],
     )
     patch_batches = None
     if job.has_input("patches"):

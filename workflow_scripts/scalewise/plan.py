@@ -37,6 +37,7 @@ OUTPUTS = {
     "check_round": ("health.csv",),
     "audit_pseudo_labels": ("audit.csv",),
     "retrain": ("model.safetensors", "training.csv", "optimizer.safetensors"),
+    "accept_round": ("model.safetensors", "scores.csv", "predictions.h5", "accepted.csv"),
     "evaluate": ("confusion.csv", "iou.csv", "pictures.h5", "pictures.png"),
     "report": REPORT_FILES,
 }
@@ -51,7 +52,7 @@ NETWORK_STAGES = frozenset(
         "evaluate",
     }
 )
-# stages of a round that say whether it is sound: of the network that labels, and of the result
+# stages of a round that say whether it is sound: of the network that labels, and of what it makes
 CHECKS = ("check_round", "check_result")
 # settings of retraining that say nothing where no patch is read
 _FOR_PATCHES = frozenset(
@@ -185,7 +186,8 @@ class Stage:
 @dataclass(frozen=True)
 class Round:
     """The stages of one round of one experiment and seed; round 0 is source-only. They go by their
-    names; the last round also has `score_result` and `check_result`, of the network it made."""
+    names; the last round also has `score_result` and `check_result`, of the network it made, and where
+    rounds may be reverted each has, with `accept_round`."""
 
     experiment: str
     seed: int
@@ -430,6 +432,20 @@ class Plan:
                 user=(name, seed, number),
             )
 
+        def accept(number: int, checks: list[Stage], made: dict, before: dict) -> Stage:
+            return self._add(
+                "accept_round",
+                "accepting what the round made, unless a check warns",
+                {"round": number},
+                {
+                    "health": [Source(stage, "health.csv") for stage in checks],
+                    **made,
+                    **{f"previous_{role}": file for role, file in before.items()},
+                    **({"previous": accepted} if accepted else {}),
+                },
+                user=(name, seed, number),
+            )
+
         def audit(patches: Source, thresholds: Source, user: User) -> Stage:
             labels = self._set(data, "target", labels=True, checked=False)["labels"]
             return self._add(
@@ -460,6 +476,7 @@ class Plan:
         thresholds: Source | None = None
         said: dict[str, Source] = {}  # what the network of the round before said of the target
         optimizer: Source | None = None
+        accepted: Source | None = None  # whose weights went on, where rounds may be reverted
         for number in range(1, s.round_count + 1):
             user = (name, seed, number)
             stages: dict[str, Stage] = {}
@@ -473,7 +490,11 @@ class Plan:
                     user=user,
                 )
             else:
-                stages["score_target"] = scored = score(model, "scoring the target images", number)
+                if accepted:
+                    scored = accepted.stage
+                else:
+                    scored = score(model, "scoring the target images", number)
+                    stages["score_target"] = scored
                 selecting = {
                     "classes": classes,
                     "portion": s.rounds.portion_list[number - 1],
@@ -531,7 +552,9 @@ class Plan:
                     thresholds = Source(computed, "thresholds.csv")
                     inputs.update(patches=patches, thresholds=thresholds)
                     says = {**_said(scored), "thresholds": thresholds}
-                    stages["check_round"] = check("checking for collapse", number, says, said)
+                    # an accepted network was checked when it was made
+                    seen = {} if accepted else said
+                    stages["check_round"] = check("checking for collapse", number, says, seen)
                     said = says
                     if data.target.audit:
                         stages[AUDIT] = audit(patches, thresholds, user)
@@ -544,6 +567,11 @@ class Plan:
                             if name in _FOR_PATCHES
                         },
                     )
+                locations = self._roots(source=source)
+                if s.retraining.target_colors.share > 0:
+                    inputs["target_images"] = target["images"]
+                    locations.update(self._roots(target=target))
+                    retraining["size"] = list(data.size)
                 if s.retraining.anchor > 0:
                     inputs["source_model"] = source_model
                 if s.retraining.carry_optimizer and optimizer:
@@ -562,23 +590,34 @@ class Plan:
                         **retraining,
                     },
                     inputs,
-                    locations=self._roots(source=source),
+                    locations=locations,
                     user=user,
                 )
                 optimizer = Source(adapted, "optimizer.safetensors")
                 if "check_round" in stages and stages["check_round"] not in adapted.after:
                     adapted.after.append(stages["check_round"])
-            model = Source(adapted, "model.safetensors")
-            stages["evaluate"] = evaluate(model, number)
-            if said and number == s.round_count:
-                # no round follows that would look at the last one, which is the result
+            begun_with, model = model, Source(adapted, "model.safetensors")
+            revert = bool(said) and s.rounds.on_collapse == "revert"
+            if said and (revert or number == s.round_count):
+                # the last round is the result, and no round follows that would look at it
+                which = "the result" if number == s.round_count else "what the round made"
                 stages["score_result"] = scored = score(
-                    model, "scoring the target images with the result", number
+                    model, f"scoring the target images with {which}", number
                 )
                 before = {role: file for role, file in said.items() if role != "thresholds"}
                 stages["check_result"] = check(
-                    "checking the result for collapse", number, _said(scored), before
+                    f"checking {which} for collapse", number, _said(scored), before
                 )
+                if revert:
+                    stages["accept_round"] = stage = accept(
+                        number,
+                        [stages["check_round"], stages["check_result"]],
+                        {"model": model, **_said(scored)},
+                        {"model": begun_with, **before},
+                    )
+                    accepted = Source(stage, "accepted.csv")
+                    model = Source(stage, "model.safetensors")
+            stages["evaluate"] = evaluate(model, number)
             self.rounds.append(Round(name, seed, number, stages))
 
     def _begin(self, s, seed: int, source: dict[str, Source], user: tuple) -> Stage:

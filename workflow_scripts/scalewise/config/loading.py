@@ -188,6 +188,11 @@ def _experiment(
             f"{label}: rounds.method: fcn8s_vgg16 has no batch-norm whose statistics could be "
             "re-estimated: take the row out"
         )
+    if resolved.rounds.on_collapse == "revert" and resolved.retraining.carry_optimizer:
+        raise ConfigError(
+            f"{label}: rounds.on_collapse: revert goes on with earlier weights, whose moments "
+            "retraining.carry_optimizer would not carry on: set one of them otherwise"
+        )
     differences = _flat(changes, resolved.model_dump(mode="json"))
     return Experiment(row.name, row.role, row.description, resolved, differences)
 

@@ -235,7 +235,7 @@ class PortionSteps(Section):
 
 
 Portions = Annotated[
-    Annotated[Annotated[list[Portion], Field(min_length=1)], Tag("<list>")]
+    Annotated[list[Portion], Tag("<list>")]
     | Annotated[PortionSteps, Tag("<steps>")],
     Discriminator(lambda v: "<steps>" if isinstance(v, dict | PortionSteps) else "<list>"),
 ]
@@ -269,10 +269,11 @@ class RoundsSettings(Section):
         description="batch_norm re-estimates statistics on the target and trains nothing"
     )
     portions: Portions = Field(
-        description="p of each round; one round each: a list, or {first, step, rounds}"
+        description="p of each round; one round each: a list, or {first, step, rounds}; []: no round"
     )
-    on_collapse: Literal["warn", "stop"] = Field(
-        description="where a limit is passed: say so, or do not train the round"
+    on_collapse: Literal["warn", "stop", "revert"] = Field(
+        description="where a limit is passed: say so, or do not train the round, or go on with the "
+        "weights of the round before"
     )
     health: HealthSettings
 
@@ -438,6 +439,13 @@ class TeacherSettings(Section):
         return {"confidence"} if self.momentum == 0 else set()
 
 
+class ColorSettings(Section):
+    """Source images in the colours of the target."""
+
+    share: Share = Field(description="share of source images")
+    match: Literal["moments", "histogram", "fourier"] = Field(description="how")
+
+
 class RetrainingSettings(Section):
     """Training of one round, on source images and patches."""
 
@@ -464,6 +472,7 @@ class RetrainingSettings(Section):
         description="temperature at which source images and patches of rare classes come more "
         "often; null: all alike"
     )
+    target_colors: ColorSettings
     class_mix: Share = Field(
         description="share of patches into which half of the classes of a source image are pasted"
     )
@@ -550,7 +559,9 @@ class ExperimentSettings(Section):
     @property
     def uses_target(self) -> bool:
         """Whether target images have a say in the weights, be it only in their statistics."""
-        return self.rounds.method == "batch_norm" or self.retraining.target_weight > 0
+        if self.rounds.method == "batch_norm":
+            return True
+        return self.round_count > 0 and self.retraining.target_weight > 0
 
 
 class ProjectSettings(ExperimentSettings):

@@ -194,7 +194,7 @@ def _health(checks: Sequence[Check], order: Sequence[str]) -> list[dict[str, Any
         rows = []
         own = [c for c in checks if c.experiment == name and c.rows]
         # the result's check comes after that of its round
-        for one in sorted(own, key=lambda c: (c.seed, c.round, c.title == "result")):
+        for one in sorted(own, key=lambda c: (c.seed, c.round, c.check == "check_result")):
             found = {row.measure: row for row in one.rows}
             rows.append(
                 {

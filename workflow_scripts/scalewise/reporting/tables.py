@@ -67,7 +67,7 @@ class Check:
     Args:
         experiment, seed, round: which one.
         check: "check_round", of the network that labels in the round, or "check_result", of the
-            network that the last round made.
+            network that it made (of the last round, or of each where rounds may be reverted).
         rows: one for each measure; none where the check is not there.
         state, detail: of a check that is not there, as in `Missing`.
     """
@@ -82,7 +82,8 @@ class Check:
 
     @property
     def title(self) -> str:
-        return "result" if self.check == "check_result" else f"round {self.round}"
+        made = "result of " if self.check == "check_result" else ""
+        return f"{made}round {self.round}"
 
     @property
     def warnings(self) -> list[str]:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from scalewise.artifacts.labels_csv import LabelRow
 from scalewise.data.augmentation import augment, zoom
+from scalewise.data.cache import ArrayCache
+from scalewise.data.color_transfer import METHODS
 from scalewise.data.dataset import DataSet
 from scalewise.training.randomness import batch_items, generator, rare_class_items
 
@@ -41,10 +43,24 @@ class SourceBatches:
         zoom_share: float = 0,
         rare_classes: float | None = None,
         pixels: np.ndarray | None = None,
+        target: DataSet | None = None,
+        target_colors: float = 0,
+        match: str = "moments",
     ):
         self._source, self._seed, self._batch = source, seed, batch
         self._augmentation, self._zoom_share = augmentation, zoom_share
         self._rare_classes, self._pixels = rare_classes, pixels
+        self._target, self._target_colors = target, target_colors
+        self._measure, self._match = METHODS[match]
+        self._looks = ArrayCache()
+
+    def _in_target_colors(self, image, step, place):
+        draws = generator(self._seed, "target colours", step, place)
+        if draws.random() >= self._target_colors:
+            return image
+        number = int(draws.integers(len(self._target)))
+        look = self._looks.get(number, lambda n: (self._measure(self._target.image(n)),))[0]
+        return self._match(image, look)
 
     def _items(self, step: int) -> list[int]:
         if self._rare_classes is not None:
@@ -62,6 +78,8 @@ class SourceBatches:
         views = []
         for place, item in enumerate(self._items(step)):
             image, label = self._source.pair(item)
+            if self._target_colors > 0:
+                image = self._in_target_colors(image, step, place)
             draws = generator(self._seed, "source view", step, place)
             if self._zoom_share > 0 and draws.random() < self._zoom_share:
                 image, label = zoom(image, label, draws)

@@ -1,0 +1,219 @@
+"""Which statistics that need no target label tell a round that harms? (docs/health.md)
+
+    python benchmarks/health_study.py --choose dev_a dev_b --test recipe_night recipe_haze ...
+
+Reads finished projects below results/. Of every round of every row that patches teach it takes the
+statistics, and how far the round's mIoU is from that of the row `continued` with the same seed after the
+same round: below by more than --margin is harm. For each statistic it prints the area under the ROC
+curve, and for the limit that is best on the projects of --choose (hits minus false alarms, in shares) its
+hits and false alarms on them and on those of --test. With --csv FILE all statistics go there.
+
+Agreement between scales and the loss on fresh source images come from running the networks (torch); the
+rest is read from the files of the stages. Nothing is written below results/.
+"""
+
+import argparse
+import json
+import math
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
+
+import torch
+
+from scalewise.artifacts import predictions_h5, scores_csv, thresholds_csv
+from scalewise.data.dataset import DataSet
+from scalewise.inference import batches, predict
+from scalewise.models import store
+from scalewise.selftraining import health
+
+IMAGES = 48  # per network, evenly spread
+# statistic -> whether more of it is worse
+STATISTICS = {
+    "kept": False,
+    "kept, against round 1": False,
+    "histogram, against the round before": True,
+    "histogram, against source-only": True,
+    "agreement with the round before": False,
+    "agreement with source-only": False,
+    "entropy, times the round before": False,
+    "entropy, times source-only": False,
+    "share left of the class that lost most": False,
+    "the same, against source-only": False,
+    "agreement between scales": False,
+    "the same, minus source-only": False,
+    "source loss, times source-only": True,
+}
+
+
+def folder_of(round_folder: Path, *stages: str) -> Path | None:
+    """The first of these stages that a round has."""
+    return next((round_folder / s for s in stages if (round_folder / s).exists()), None)
+
+
+@cache
+def record(folder: Path) -> dict:
+    return json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+
+
+@cache
+def said(folder: Path) -> tuple[np.ndarray, float]:
+    """Pixels of each class, and mean entropy, that a network says of the target."""
+    scores = scores_csv.read(folder / "scores.csv", record(folder)["settings"]["classes"])
+    return scores.pixels.sum(0), health.overall_entropy(scores.pixels, scores.entropy)
+
+
+def agreement(one: Path, other: Path) -> float:
+    with (
+        predictions_h5.reading(one / "predictions.h5") as a,
+        predictions_h5.reading(other / "predictions.h5") as b,
+    ):
+        return health.agreement(zip(a.blocks(), b.blocks(), strict=True))
+
+
+@cache
+def looked_at(model_file: Path, images_file: Path, root: str, labels: tuple | None) -> float:
+    """On some images: the agreement between predictions at scales 0.5, 1 and 1.5, or, where labels are
+    given, the mean loss."""
+    model = store.load(model_file)
+    model.network.eval()
+    ids = dict(labels[1]) if labels else None
+    data = DataSet(root, images_file, model.size, labels[0] if labels else None, ids)
+    numbers = sorted({k * len(data) // IMAGES for k in range(IMAGES)})
+    agreed = loss = 0.0
+    device = torch.device("cpu")
+    for part, images in batches(data.image, numbers):
+        if labels:
+            log_p = predict(model, images, device)[0].clamp_min(1e-12).log()
+            true = torch.from_numpy(np.stack([data.pair(n)[1] for n in part])).long()
+            each = torch.nn.functional.nll_loss(log_p, true, ignore_index=255)
+            loss += float(each) * len(part)
+        else:
+            _, same = predict(model, images, device, scales=(0.5, 1, 1.5), agreement=True)
+            agreed += float(same.float().mean()) * len(part)
+    return (loss if labels else agreed) / len(numbers)
+
+
+def miou(round_folder: Path) -> float:
+    table = pd.read_csv(round_folder / "evaluate" / "iou.csv")
+    return float(table["iou"].mean())
+
+
+def inputs_of(folder: Path, role: str) -> Path:
+    return Path(record(folder)["inputs"][role]["path"])
+
+
+def rounds_of(project: str) -> list[dict]:
+    """A row for each round that patches taught: its statistics, and how far it is from `continued`."""
+    base = Path("results/experiments", project)
+    found = []
+    for seed in sorted(base.glob("*/seed*")):
+        row = seed.parent.name
+        numbers = range(1, len(list(seed.glob("round*"))))
+        if not numbers or folder_of(seed / "round1", "infer_patches") is None:
+            continue
+        begun = folder_of(seed / "round0", "train_source", "import_weights").resolve()
+        scored = [(seed / f"round{r}" / "score_target").resolve() for r in numbers]
+        scored.append((seed / f"round{numbers[-1]}" / "score_result").resolve())
+        models = [begun / "model.safetensors"]
+        models += [(seed / f"round{r}/retrain/model.safetensors").resolve() for r in numbers]
+        images, place = inputs_of(scored[0], "target_images"), record(scored[0])["locations"]
+        source, where = inputs_of(begun, "source_images"), record(begun)["locations"]
+        ids = tuple(record(begun)["settings"]["label_ids"].items())
+        labels = (inputs_of(begun, "source_labels"), ids)
+        kept = []
+        for r in numbers:
+            rows = thresholds_csv.read(seed / f"round{r}/compute_thresholds/thresholds.csv")
+            kept.append(health.overall_kept([t.kept for t in rows], [t.seen for t in rows]))
+        for r in numbers:
+            made, before, first = scored[r], scored[r - 1], scored[0]
+            (pixels, entropy), (had, previous), (at_first, initial) = map(
+                said, (made, before, first)
+            )
+
+            def lost(were: np.ndarray, now: np.ndarray = pixels) -> float:
+                left = health.remaining(now, were)
+                return math.nan if np.isnan(left).all() else float(np.nanmin(left))
+
+            scales = [
+                looked_at(models[k], images, place["target"], None) for k in (0, r)
+            ]
+            losses = [looked_at(models[k], source, where["source"], labels) for k in (0, r)]
+            reference = base / "continued" / seed.name / f"round{r}"
+            values = (
+                kept[r - 1], kept[r - 1] / kept[0],
+                health.total_variation(pixels, had), health.total_variation(pixels, at_first),
+                agreement(made, before), agreement(made, first),
+                entropy / previous, entropy / initial,
+                lost(had), lost(at_first),
+                scales[1], scales[1] - scales[0], losses[1] / losses[0],
+            )  # fmt: skip
+            found.append(
+                {"project": project, "row": row, "seed": seed.name[4:], "round": r,
+                 "over_continued": miou(seed / f"round{r}") - miou(reference),
+                 **dict(zip(STATISTICS, values, strict=True))}
+            )  # fmt: skip
+    return found
+
+
+def area(worse: np.ndarray, harm: np.ndarray) -> float:
+    """The area under the ROC curve: how often a harmful round looks worse than a sound one."""
+    bad, good = worse[harm], worse[~harm]
+    if not (len(bad) and len(good)):
+        return math.nan
+    above = (bad[:, None] > good).sum() + 0.5 * (bad[:, None] == good).sum()
+    return float(above / (len(bad) * len(good)))
+
+
+def best_limit(worse: np.ndarray, harm: np.ndarray) -> float:
+    """The value above which hits minus false alarms, in shares, is largest: half-way between two
+    values that were seen."""
+    seen = np.unique(worse)
+    between = [-math.inf, *((seen[1:] + seen[:-1]) / 2), math.inf]
+    gains = [(worse[harm] > b).mean() - (worse[~harm] > b).mean() for b in between]
+    return between[int(np.argmax(gains))]
+
+
+def counts(worse: np.ndarray, harm: np.ndarray, limit: float) -> str:
+    hits, alarms = int((worse[harm] > limit).sum()), int((worse[~harm] > limit).sum())
+    return f"{hits} of {int(harm.sum())}, {alarms} of {int((~harm).sum())}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--choose", nargs="+", required=True)
+    parser.add_argument("--test", nargs="*", default=[])
+    parser.add_argument("--margin", type=float, default=0.5)
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    everything = pd.DataFrame(
+        [row for p in [*arguments.choose, *arguments.test] for row in rounds_of(p)]
+    )
+    if arguments.csv:
+        everything.to_csv(arguments.csv, index=False, float_format="%.4f", lineterminator="\n")
+    chosen = everything["project"].isin(arguments.choose).to_numpy()
+    harm = (everything["over_continued"] < -arguments.margin).to_numpy()
+    print(f"{len(everything)} rounds, {harm.sum()} of them harmful (by more than "
+          f"{arguments.margin:g} mIoU below `continued`)\n")  # fmt: skip
+    print("| statistic | area, chosen on | area, test | limit | hits, false alarms: chosen on | test |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, more_is_worse in STATISTICS.items():
+        worse = everything[name].to_numpy() * (1 if more_is_worse else -1)
+        known = ~np.isnan(worse)
+        one, two = known & chosen, known & ~chosen
+        limit = best_limit(worse[one], harm[one])
+        shown = limit if more_is_worse else -limit
+        print(
+            f"| {name} | {area(worse[one], harm[one]):.2f} | {area(worse[two], harm[two]):.2f} | "
+            f"{'above' if more_is_worse else 'below'} {shown:.3g} | "
+            f"{counts(worse[one], harm[one], limit)} | {counts(worse[two], harm[two], limit)} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

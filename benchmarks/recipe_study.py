@@ -1,0 +1,103 @@
+"""The tables of docs/recipe.md, from the reports of finished projects.
+
+    python benchmarks/recipe_study.py recipe_night recipe_haze recipe_town recipe_dusk
+
+Reads `results/report/<project>/summary.csv` of each; prints a table of all gaps and one of paired
+differences for each, as Markdown. With --csv FILE the last round of every row and seed goes there.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+# target-free: the best of them is what a method has to beat; round 0 of any row is "source only"
+CONTROLS = ("source only", "continued", "longer", "source_zoom")
+BAR, FLOOR = 3.0, -0.5
+
+
+def last_rounds(project: str) -> pd.DataFrame:
+    """Columns row, seed, miou (percent): the last round of every row, and source only."""
+    table = pd.read_csv(Path("results/report", project, "summary.csv"))
+    table = table[table["classes"] == "all"]
+    last = table[table["round"] == table.groupby("experiment")["round"].transform("max")]
+    last = last.rename(columns={"experiment": "row"})
+    # every row of the same source training begins alike; "longer" and "ceiling" do not
+    begun = table[(table["round"] == 0) & (table["experiment"] == "continued")]
+    begun = begun.assign(row="source only")
+    both = pd.concat([begun, last])[["row", "seed", "miou"]]
+    return both.assign(gap=project.removeprefix("recipe_"))
+
+
+def mean_sd(values: pd.Series) -> str:
+    return f"{values.mean():.1f}" + (f" ({values.std():.1f})" if len(values) > 1 else "")
+
+
+def signs(differences: pd.Series) -> str:
+    return f"{(differences > 0).sum()} of {len(differences)}"
+
+
+def best_control(of_gap: pd.DataFrame) -> str:
+    """The target-free control with the highest mean over seeds."""
+    means = of_gap[of_gap["row"].isin(CONTROLS)].groupby("row")["miou"].mean()
+    return str(means.idxmax())
+
+
+def differences(of_gap: pd.DataFrame, row: str, reference: str) -> pd.Series:
+    """Seed by seed: a row minus a reference."""
+    wide = of_gap.pivot(index="seed", columns="row", values="miou")
+    return (wide[row] - wide[reference]).dropna()
+
+
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] + ["--:"] * (len(heads) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("projects", nargs="+")
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    everything = pd.concat(map(last_rounds, arguments.projects))
+    if arguments.csv:
+        columns = ["gap", "row", "seed", "miou"]
+        everything[columns].to_csv(
+            arguments.csv, index=False, float_format="%.4f", lineterminator="\n"
+        )
+    rows = list(dict.fromkeys(everything["row"]))
+    gaps = list(dict.fromkeys(everything["gap"]))
+    of = {gap: everything[everything["gap"] == gap] for gap in gaps}
+    best = {gap: best_control(of[gap]) for gap in gaps}
+
+    cells = []
+    for row in rows:
+        line = [row]
+        for gap in gaps:
+            values = of[gap].loc[of[gap]["row"] == row, "miou"]
+            text = mean_sd(values) if len(values) else "–"
+            line.append(f"**{text}**" if row == best[gap] else text)
+        cells.append(line)
+    print(markdown(["mIoU, mean (sd)", *gaps], cells))
+    print("\nBold: the best target-free control.\n")
+
+    cells = []
+    for row in [r for r in rows if r not in CONTROLS and r != "ceiling"]:
+        for gap in gaps:
+            if row not in set(of[gap]["row"]):
+                continue
+            over = differences(of[gap], row, best[gap])
+            begun = differences(of[gap], row, "source only")
+            met = over.mean() >= BAR and begun.min() >= FLOOR
+            verdict = "met" if met else "missed"
+            cells.append(
+                [row, gap, f"{over.mean():+.1f} ({over.std():.1f})", signs(over),
+                 f"{begun.mean():+.1f}", f"{begun.min():+.1f}", verdict]
+            )  # fmt: skip
+    heads = ["row", "gap", "over the best control (sd)", "seeds up", "over source only",
+             "worst seed", "bar"]  # fmt: skip
+    print(markdown(heads, cells))
+
+
+if __name__ == "__main__":
+    main()
