@@ -368,6 +368,7 @@ RETRAINING = {
     "rare_classes": None,
     "class_mix": 0,
     "label_weights": "mask",
+    "target_colors": 0,
     "teacher": {"momentum": 0},
     "consistency": 0,
     "anchor": 0,
@@ -581,12 +582,16 @@ class TestStages:
     LATER = {
         "class_mix": {"class_mix": 1.0},
         "soft weights": {"label_weights": "confidence"},
-        "teacher": {"teacher": {"momentum": 0.9, "confidence": 0.4}},
+        "teacher": {"teacher": {"momentum": 0.9, "confidence": 0.4, "labels": "hard"}},
+        "teacher's probabilities": {
+            "class_mix": 0.5, "teacher": {"momentum": 0.9, "confidence": 0.4, "labels": "soft"},
+        },
         "consistency": {"consistency": 0.5},
         "rare classes": {"rare_classes": 0.05},
         "anchor": {"anchor": 50.0},
         "all": {
-            "class_mix": 0.5, "teacher": {"momentum": 0.9, "confidence": 0.4}, "consistency": 0.5,
+            "class_mix": 0.5, "consistency": 0.5,
+            "teacher": {"momentum": 0.9, "confidence": 0.4, "labels": "hard"},
             "rare_classes": 0.05, "anchor": 50.0,
         },
     }  # fmt: skip

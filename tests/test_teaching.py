@@ -6,10 +6,16 @@ import torch
 from torch import nn
 
 from scalewise.taxonomy import IGNORE
-from scalewise.training.losses import consistency, focal_term, labelled_mean
+from scalewise.training.losses import (
+    consistency,
+    focal_term,
+    labelled_mean,
+    pixel_cross_entropy,
+    soft_cross_entropy,
+)
 from scalewise.training.mixing import class_mask, fit
 from scalewise.training.randomness import generator, rare_class_items
-from scalewise.training.teacher import Teacher, labels_and_trust
+from scalewise.training.teacher import Teacher, labels_and_trust, wanted_probabilities
 
 
 class TestClassMix:
@@ -101,6 +107,35 @@ class TestTeacher:
         # a class that the source lacks is no label, however sure the teacher is
         labels, _ = labels_and_trust(logits, outside, 0.9, torch.tensor([True, False]))
         assert labels.tolist() == [[[1, 1, 1, IGNORE]], [[IGNORE] * 4]]
+
+
+class TestSoftLabels:
+    def test_of_sure_probabilities_it_is_the_cross_entropy_of_labels(self):
+        torch.manual_seed(0)
+        logits = torch.randn(2, 3, 4, 5)
+        labels = torch.randint(0, 3, (2, 8, 10)).to(torch.uint8)
+        labels[0, :2] = IGNORE
+        sure = wanted_probabilities(torch.randn(2, 3, 8, 10), labels, torch.ones(2, 8, 10).bool())
+        torch.testing.assert_close(
+            soft_cross_entropy(logits, sure, labels), pixel_cross_entropy(logits, labels)
+        )
+
+    def test_by_hand(self):
+        logits = torch.tensor([1.0, 3.0]).log().view(1, 2, 1, 1)
+        wanted = torch.tensor([0.5, 0.5]).view(1, 2, 1, 1)
+        losses = soft_cross_entropy(logits, wanted, torch.zeros(1, 1, 1).byte())
+        assert float(losses) == pytest.approx(-0.5 * np.log(0.25) - 0.5 * np.log(0.75))
+        assert float(soft_cross_entropy(logits, wanted, torch.full((1, 1, 1), IGNORE).byte())) == 0
+
+    def test_pasted_pixels_want_their_label_and_the_others_what_the_teacher_says(self):
+        logits = torch.zeros(1, 2, 1, 3)
+        logits[0, 1] = 2.0
+        labels = torch.tensor([[[0, 1, IGNORE]]]).byte()
+        wanted = wanted_probabilities(logits, labels, torch.tensor([[[True, False, False]]]))
+        sure = 1 / (1 + np.exp(-2))
+        assert wanted[0, :, 0].T.tolist() == [
+            [1, 0], pytest.approx([1 - sure, sure]), pytest.approx([1 - sure, sure]),
+        ]  # fmt: skip
 
 
 class TestWeights:

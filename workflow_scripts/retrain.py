@@ -31,12 +31,13 @@ from scalewise.training.losses import (
     focal_term,
     labelled_mean,
     pixel_cross_entropy,
+    soft_cross_entropy,
 )
 from scalewise.training.optimizer_state import moments
 from scalewise.training.patch_batches import PatchBatch, PatchBatches
 from scalewise.training.randomness import derived_seed
 from scalewise.training.source_batches import SourceBatches, class_pixels
-from scalewise.training.teacher import Teacher, labels_and_trust
+from scalewise.training.teacher import Teacher, labels_and_trust, wanted_probabilities
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,7 @@ def retrain(job: Job) -> None:
         DataSet(job.locations["target"], job.input("target_images"), tuple(s["size"]))
         if job.has_input("target_images")
         else None,
-        s["target_colors"]["share"],
-        s["target_colors"]["match"],
+        s["target_colors"],
     )
     patch_batches = None
     if job.has_input("patches"):
@@ -124,11 +124,12 @@ def retrain(job: Job) -> None:
             return pixel_cross_entropy(logits, labels, align_corners=network.align_corners)
 
         def taught(patches: PatchBatch):
-            """Labels of the patches, and the weights of their pixels or None."""
+            """Labels of the patches, the weights of their pixels or None, and where labels are soft the
+            probabilities that are wanted."""
             labels, pasted = patches.labels.to(device), patches.pasted.to(device)
             if teacher is None:
                 weights = patches.weights
-                return labels, None if weights is None else weights.to(device).float() / 255
+                return labels, None if weights is None else weights.to(device).float() / 255, None
             with torch.no_grad():
                 said = upsample(
                     logits_of(patches.clean, teacher.network),
@@ -139,10 +140,18 @@ def retrain(job: Job) -> None:
                     said, patches.outside.to(device), s["teacher"]["confidence"], never
                 )
                 weights = torch.where(pasted, 1.0, trust[:, None, None])
-                return torch.where(pasted, labels, own), weights
+                soft = None
+                if s["teacher"]["labels"] == "soft":
+                    soft = wanted_probabilities(said, labels, pasted)
+                return torch.where(pasted, labels, own), weights, soft
 
-        def patch_loss(logits, patches, labels, weights):
-            losses = losses_of(logits, labels)
+        def patch_loss(logits, patches, labels, weights, soft):
+            if soft is None:
+                losses = losses_of(logits, labels)
+            else:
+                losses = soft_cross_entropy(
+                    logits, soft, labels, align_corners=network.align_corners
+                )
             plain = labelled_mean(losses, labels, s["empty_patch"], weights)
             focal = focal_term(
                 losses, labels, **s["focal"], empty=s["empty_patch"], weights=weights

@@ -568,7 +568,7 @@ class Plan:
                         },
                     )
                 locations = self._roots(source=source)
-                if s.retraining.target_colors.share > 0:
+                if s.retraining.target_colors > 0:
                     inputs["target_images"] = target["images"]
                     locations.update(self._roots(target=target))
                     retraining["size"] = list(data.size)

@@ -434,16 +434,12 @@ class TeacherSettings(Section):
         description="probability from which a pixel is sure; the share of sure pixels is the "
         "weight of a patch"
     )
+    labels: Literal["hard", "soft"] = Field(
+        description="the most probable class, or all probabilities as they are"
+    )
 
     def idle(self) -> set[str]:
         return {"confidence"} if self.momentum == 0 else set()
-
-
-class ColorSettings(Section):
-    """Source images in the colours of the target."""
-
-    share: Share = Field(description="share of source images")
-    match: Literal["moments", "histogram", "fourier"] = Field(description="how")
 
 
 class RetrainingSettings(Section):
@@ -472,7 +468,9 @@ class RetrainingSettings(Section):
         description="temperature at which source images and patches of rare classes come more "
         "often; null: all alike"
     )
-    target_colors: ColorSettings
+    target_colors: Share = Field(
+        description="share of source images that are given the colours of a target image"
+    )
     class_mix: Share = Field(
         description="share of patches into which half of the classes of a source image are pasted"
     )
@@ -561,7 +559,9 @@ class ExperimentSettings(Section):
         """Whether target images have a say in the weights, be it only in their statistics."""
         if self.rounds.method == "batch_norm":
             return True
-        return self.round_count > 0 and self.retraining.target_weight > 0
+        retraining = self.retraining
+        taught = retraining.target_weight > 0 or retraining.target_colors > 0
+        return self.round_count > 0 and taught
 
 
 class ProjectSettings(ExperimentSettings):

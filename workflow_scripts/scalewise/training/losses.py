@@ -75,6 +75,23 @@ def focal_term(
     return beta * (term if over == "mean" else labelled_mean(term, labels, empty, weights))
 
 
+def soft_cross_entropy(
+    logits: Tensor, wanted: Tensor, labels: Tensor, *, align_corners: bool = False
+) -> Tensor:
+    """Cross-entropy of every pixel between wanted and predicted probabilities, 0 where ignored.
+
+    Args:
+        logits: (N, K, h, w) at the network's stride.
+        wanted: float32 (N, K, H, W), held fixed.
+        labels: uint8 (N, H, W); 255 says which pixels are ignored, and nothing else is read.
+
+    Returns: float32 (N, H, W).
+    """
+    scaled = upsample(logits, labels.shape[1:], align_corners=align_corners)
+    losses = -(wanted * torch.log_softmax(scaled, 1)).sum(1)
+    return losses.masked_fill(labels == IGNORE, 0)
+
+
 def consistency(
     logits: Tensor, smaller: Tensor, outside: Tensor, *, align_corners: bool = False
 ) -> Tensor:
@@ -92,6 +109,6 @@ def consistency(
     with torch.no_grad():
         wanted = torch.softmax(smaller.float(), 1)
         wanted = upsample(wanted, size, align_corners=align_corners)
-    scaled = upsample(logits, size, align_corners=align_corners)
-    losses = -(wanted * torch.log_softmax(scaled, 1)).sum(1)
-    return losses.masked_fill(outside, 0).sum() / (~outside).sum().clamp(min=1)
+    no_label = outside.to(torch.uint8) * IGNORE
+    losses = soft_cross_entropy(logits, wanted, no_label, align_corners=align_corners)
+    return losses.sum() / (~outside).sum().clamp(min=1)

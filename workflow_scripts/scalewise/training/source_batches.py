@@ -9,7 +9,7 @@ from torch import Tensor
 from scalewise.artifacts.labels_csv import LabelRow
 from scalewise.data.augmentation import augment, zoom
 from scalewise.data.cache import ArrayCache
-from scalewise.data.color_transfer import METHODS
+from scalewise.data.color_transfer import histograms, match_histograms
 from scalewise.data.dataset import DataSet
 from scalewise.training.randomness import batch_items, generator, rare_class_items
 
@@ -32,6 +32,8 @@ class SourceBatches:
             labels (the control `source_zoom`).
         rare_classes: temperature of `rare_class_items`; None: every image once an epoch.
         pixels: int (images, K), the pixels of each class; asked for with `rare_classes` alone.
+        target, target_colors: share of the images that are given the colours of an image of this
+            set, drawn anew each time, before they are augmented.
     """
 
     def __init__(
@@ -45,22 +47,20 @@ class SourceBatches:
         pixels: np.ndarray | None = None,
         target: DataSet | None = None,
         target_colors: float = 0,
-        match: str = "moments",
     ):
         self._source, self._seed, self._batch = source, seed, batch
         self._augmentation, self._zoom_share = augmentation, zoom_share
         self._rare_classes, self._pixels = rare_classes, pixels
         self._target, self._target_colors = target, target_colors
-        self._measure, self._match = METHODS[match]
-        self._looks = ArrayCache()
+        self._histograms = ArrayCache()
 
-    def _in_target_colors(self, image, step, place):
+    def _in_target_colors(self, image: np.ndarray, step: int, place: int) -> np.ndarray:
         draws = generator(self._seed, "target colours", step, place)
         if draws.random() >= self._target_colors:
             return image
         number = int(draws.integers(len(self._target)))
-        look = self._looks.get(number, lambda n: (self._measure(self._target.image(n)),))[0]
-        return self._match(image, look)
+        (wanted,) = self._histograms.get(number, lambda n: (histograms(self._target.image(n)),))
+        return match_histograms(image, wanted)
 
     def _items(self, step: int) -> list[int]:
         if self._rare_classes is not None:

@@ -7,6 +7,7 @@ WACV 2021).
 import copy
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from scalewise.taxonomy import IGNORE
@@ -55,3 +56,15 @@ def labels_and_trust(
     inside = (~outside).sum((1, 2)).clamp(min=1)
     sure = ((highest >= confidence) & ~outside).sum((1, 2))
     return labels, sure / inside
+
+
+def wanted_probabilities(logits: Tensor, labels: Tensor, pasted: Tensor) -> Tensor:
+    """What the student is to say where labels are soft: the teacher's probabilities, and where source
+    pixels are pasted in their labels.
+
+    logits: float32 (N, K, H, W) of the teacher; labels: uint8 (N, H, W), read where pasted, bool
+    (N, H, W). Returns float32 (N, K, H, W).
+    """
+    classes = logits.shape[1]
+    true = functional.one_hot(labels.long().clamp(max=classes - 1), classes).permute(0, 3, 1, 2)
+    return torch.where(pasted[:, None], true.to(logits.dtype), torch.softmax(logits, 1))
