@@ -327,6 +327,7 @@ SETTINGS = [
         {
             **under("retraining", epochs=2, source_batch=3, target_batch=3),
             **under("retraining", freeze_batchnorm=False, carry_optimizer=True),
+            "retraining.target_colors": 0.5,
             **under("retraining", rare_classes=0.5, anchor=1),
             **under("retraining.optimizer", name="adamw", **OPTIMIZER),
             **under("retraining.schedule", **SCHEDULE),
@@ -346,14 +347,14 @@ SETTINGS = [
         },
     ),
     Row(
-        "`retraining.teacher.confidence`, where there is no teacher",
+        "`retraining.teacher.confidence`, `labels`, where there is no teacher",
         NOTHING,
-        {"retraining.teacher.confidence": 0.9},
+        under("retraining.teacher", confidence=0.9, labels="soft"),
     ),
     Row(
-        "`retraining.teacher.confidence`, where there is one",
+        "`retraining.teacher.confidence`, `labels`, where there is one",
         LSE_FROM_RETRAINING,
-        {"retraining.teacher.confidence": 0.9},
+        under("retraining.teacher", confidence=0.9, labels="soft"),
         beside={"retraining.teacher.momentum": 0.9},
     ),
     Row(

@@ -209,6 +209,33 @@ def test_a_further_seed_or_round_adds_stages_and_changes_none(tmp_path):
         assert len(after) > len(before)
 
 
+def test_no_portion_is_no_round_for_a_source_only_row_that_trains_longer(tmp_path):
+    longer = {"source_training": {"steps": 77}, "rounds": {"portions": []}}
+    rows = [{"name": "lse"}, {"name": "longer", "role": "control", **longer}]
+    plan = make_plan(tmp_path, {"experiments": rows})
+    (only,) = [r for r in plan.rounds if r.experiment == "longer"]
+    assert set(only.stages) == {"train_source", "evaluate"}
+    assert only.stages["train_source"].settings["steps"] == 77
+    (told,) = [e for e in plan.report.settings["experiments"] if e["name"] == "longer"]
+    assert told["rounds"] == 0 and not told["uses_target"]
+
+
+def test_the_target_images_reach_a_training_that_takes_their_colours_and_no_other(tmp_path):
+    rows = [
+        {"name": "plain", "retraining": {"target_weight": 0}},
+        {"name": "colors", "retraining": {"target_weight": 0, "target_colors": 0.5}},
+    ]
+    plan = make_plan(tmp_path, {"experiments": rows})
+    plain, colors = (
+        next(r for r in plan.rounds if (r.experiment, r.number) == (name, 1)).stages["retrain"]
+        for name in ("plain", "colors")
+    )
+    assert "target_images" not in plain.inputs and "target" not in plain.locations
+    assert colors.inputs["target_images"].file == "images.csv" and "target" in colors.locations
+    told = {e["name"]: e["uses_target"] for e in plan.report.settings["experiments"]}
+    assert told == {"plain": False, "colors": True}
+
+
 def test_the_key_is_the_digest_of_sorted_plain_json():
     # by hand: printf '{"a":1,"b":[2.5,"x"]}' | sha256sum
     assert digest({"b": [2.5, "x"], "a": 1}) == digest({"a": 1, "b": [2.5, "x"]})

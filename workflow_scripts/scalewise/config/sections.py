@@ -439,7 +439,7 @@ class TeacherSettings(Section):
     )
 
     def idle(self) -> set[str]:
-        return {"confidence"} if self.momentum == 0 else set()
+        return {"confidence", "labels"} if self.momentum == 0 else set()
 
 
 class RetrainingSettings(Section):
