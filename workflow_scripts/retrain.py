@@ -191,7 +191,7 @@ def retrain(job: Job) -> None:
             for own, anchor in zip(network.parameters(), anchors, strict=bool(anchors)):
                 own.lerp_(anchor, min(1.0, rate * s["anchor"]))
             if teacher:
-                teacher.follow(network, step)
+                teacher.follow(network)
 
         terms = ["loss", "source", "patch", "focal"]
         if patch_batches and s["consistency"] > 0:

@@ -18,8 +18,8 @@ class Teacher:
 
     Args:
         student: the network that is trained.
-        momentum: share of the average that stays at each step; it grows up to this from 0, as
-            1 - 1 / (step + 1), so that the first steps are not dominated by where it began.
+        momentum: share of the average that stays at each step, from the first on: the student is
+            trained already, so there is no beginning to be forgotten.
     """
 
     def __init__(self, student: nn.Module, momentum: float):
@@ -27,11 +27,10 @@ class Teacher:
         self._momentum = momentum
 
     @torch.no_grad()
-    def follow(self, student: nn.Module, step: int) -> None:
-        """Take in the student's weights after step `step`, counted from 0."""
-        share = 1 - min(self._momentum, 1 - 1 / (step + 2))
+    def follow(self, student: nn.Module) -> None:
+        """Take in the student's weights after a step."""
         for own, new in zip(self.network.parameters(), student.parameters(), strict=True):
-            own.lerp_(new, share)
+            own.lerp_(new, 1 - self._momentum)
         for own, new in zip(self.network.buffers(), student.buffers(), strict=True):
             own.copy_(new)
 
