@@ -21,7 +21,7 @@ SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) 
 # files of tests side by side, a process for each core
 PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(CORES) --maxprocesses 8
 
-.PHONY: run segformer test test-all report explain watch rerun compare clean-unused predict export check format schema rerun-table lock clean-environment
+.PHONY: run study segformer test test-all report explain watch rerun compare clean-unused predict export check format schema rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -32,6 +32,16 @@ segformer: .venv/segformer
 # The page of what is finished, when some experiment failed or is still to run.
 report: .venv/ready
 	@$(BIN)/python workflow_scripts/report_finished.py $(CONFIGFILE) $(ARGS)
+
+# The study of docs/recipe.md: four gaps, one after the other, and its tables. An hour and a half on two
+# cores with GPUS=2 (jobs side by side, where there is no GPU). SCALEWISE_DATA says where CamVid is.
+STUDY = night haze town dusk
+study: .venv/ready
+	@for gap in $(STUDY); do \
+	  files=configs/recipe_study.yaml; [ $$gap = night ] || files="$$files configs/recipe_study_$$gap.yaml"; \
+	  $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) --configfile $$files $(ARGS) || exit 1; \
+	done
+	@$(BIN)/python benchmarks/recipe_study.py $(STUDY:%=recipe_%)
 
 # What would run, why, and about how long it takes.
 explain: .venv/ready

@@ -127,10 +127,21 @@ def rounds_of(project: str) -> list[dict]:
         ids = tuple(record(begun)["settings"]["label_ids"].items())
         labels = (inputs_of(begun, "source_labels"), ids)
         kept = []
+
+        def reference_of(r: int, where: Path = base / "continued" / seed.name) -> Path:
+            return where / f"round{r}"
+
         for r in numbers:
+            if not (seed / f"round{r}/compute_thresholds/thresholds.csv").exists():
+                break
             rows = thresholds_csv.read(seed / f"round{r}/compute_thresholds/thresholds.csv")
             kept.append(health.overall_kept([t.kept for t in rows], [t.seen for t in rows]))
         for r in numbers:
+            needed = (scored[r] / "predictions.h5", reference_of(r) / "evaluate" / "iou.csv",
+                      seed / f"round{r}" / "evaluate" / "iou.csv")  # fmt: skip
+            if not all(path.exists() for path in needed):
+                print(f"{project}, {row}, {seed.name}, round {r}: not finished, left out")
+                continue
             made, before, first = scored[r], scored[r - 1], scored[0]
             (pixels, entropy), (had, previous), (at_first, initial) = map(
                 said, (made, before, first)
@@ -140,11 +151,8 @@ def rounds_of(project: str) -> list[dict]:
                 left = health.remaining(now, were)
                 return math.nan if np.isnan(left).all() else float(np.nanmin(left))
 
-            scales = [
-                looked_at(models[k], images, place["target"], None) for k in (0, r)
-            ]
+            scales = [looked_at(models[k], images, place["target"], None) for k in (0, r)]
             losses = [looked_at(models[k], source, where["source"], labels) for k in (0, r)]
-            reference = base / "continued" / seed.name / f"round{r}"
             values = (
                 kept[r - 1], kept[r - 1] / kept[0],
                 health.total_variation(pixels, had), health.total_variation(pixels, at_first),
@@ -155,7 +163,7 @@ def rounds_of(project: str) -> list[dict]:
             )  # fmt: skip
             found.append(
                 {"project": project, "row": row, "seed": seed.name[4:], "round": r,
-                 "over_continued": miou(seed / f"round{r}") - miou(reference),
+                 "over_continued": miou(seed / f"round{r}") - miou(reference_of(r)),
                  **dict(zip(STATISTICS, values, strict=True))}
             )  # fmt: skip
     return found
@@ -200,7 +208,9 @@ def main() -> None:
     harm = (everything["over_continued"] < -arguments.margin).to_numpy()
     print(f"{len(everything)} rounds, {harm.sum()} of them harmful (by more than "
           f"{arguments.margin:g} mIoU below `continued`)\n")  # fmt: skip
-    print("| statistic | area, chosen on | area, test | limit | hits, false alarms: chosen on | test |")
+    print(
+        "| statistic | area, chosen on | area, test | limit | hits, false alarms: chosen on | test |"
+    )
     print("|---|--:|--:|--:|--:|--:|")
     for name, more_is_worse in STATISTICS.items():
         worse = everything[name].to_numpy() * (1 if more_is_worse else -1)

@@ -504,7 +504,10 @@ class TestSettings:
         [
             ("health: {kept: 1.5}", "mine.yaml: rounds.health.kept: must be at most 1, not 1.5"),
             ("health: {keep: 0.5}", "rounds.health.keep: unknown key; did you mean 'kept'?"),
-            ("on_collapse: halt", "rounds.on_collapse: must be one of warn, stop, revert, not 'halt'"),
+            (
+                "on_collapse: halt",
+                "rounds.on_collapse: must be one of warn, stop, revert, not 'halt'",
+            ),
         ],
     )
     def test_a_mistake_is_named(self, tmp_path, text, expected):

@@ -810,7 +810,9 @@ class TestHealthOnThePage:
     def test_a_check_that_is_not_there_is_told_where_the_evaluation_is(self):
         failed = Check("lse", 0, 2, "check_result", state="failed", detail="too <few> agree")
         page = self.page([failed])
-        assert "<li>lse, seed 0, result of round 2: check failed – too &lt;few&gt; agree</li>" in page
+        assert (
+            "<li>lse, seed 0, result of round 2: check failed – too &lt;few&gt; agree</li>" in page
+        )
         page = self.page([failed], [Missing("lse", 0, 2, "failed", "x")])
         assert "check failed" not in page and 'id="health"' not in page
 

@@ -218,9 +218,7 @@ def test_stop_ends_the_run_before_the_round_is_trained_and_warn_goes_on(run, tmp
     assert status == 0 and jobs(printed) == {}
 
 
-def test_revert_goes_on_with_the_weights_of_the_last_round_whose_checks_did_not_warn(
-    run, tmp_path
-):
+def test_revert_goes_on_with_the_weights_of_the_last_round_whose_checks_did_not_warn(run, tmp_path):
     folder, _ = run
     changes = {"rounds": {"on_collapse": "revert", "health": {"agreement": 1.0}},
                "experiments": [{"name": "lse", "role": "method"}]}  # fmt: skip

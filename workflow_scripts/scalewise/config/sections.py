@@ -235,8 +235,7 @@ class PortionSteps(Section):
 
 
 Portions = Annotated[
-    Annotated[list[Portion], Tag("<list>")]
-    | Annotated[PortionSteps, Tag("<steps>")],
+    Annotated[list[Portion], Tag("<list>")] | Annotated[PortionSteps, Tag("<steps>")],
     Discriminator(lambda v: "<steps>" if isinstance(v, dict | PortionSteps) else "<list>"),
 ]
 

@@ -1,0 +1,78 @@
+"""The tables of docs/recipe.md: from reports with known numbers, by hand."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import recipe_study
+
+
+@pytest.fixture
+def reports(tmp_path, monkeypatch):
+    """Reports of two gaps: row -> (round 0, last round), for seeds 0 and 1."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(project, rows):
+        lines = []
+        for row, seeds in rows.items():
+            for seed, rounds in enumerate(seeds):
+                for number, miou in enumerate(rounds):
+                    for classes, shift in (("all", 0.0), ("16 classes", 5.0)):
+                        lines.append((row, seed, number, classes, miou + shift))
+        folder = Path("results/report", project)
+        folder.mkdir(parents=True)
+        columns = ["experiment", "seed", "round", "classes", "miou"]
+        pd.DataFrame(lines, columns=columns).to_csv(folder / "summary.csv", index=False)
+
+    write(
+        "recipe_a",
+        {
+            "continued": [(30.0, 99.0, 31.0), (32.0, 99.0, 31.0)],
+            "longer": [(33.0,), (32.0,)],
+            "recommended": [(30.0, 99.0, 36.0), (32.0, 99.0, 36.5)],
+        },
+    )
+    write(
+        "recipe_b",
+        {
+            "continued": [(30.0, 30.0), (32.0, 32.0)],
+            "longer": [(29.0,), (28.0,)],
+            "recommended": [(30.0, 29.4), (32.0, 40.0)],
+        },
+    )
+
+
+def test_every_row_ends_with_its_last_round_and_source_only_is_where_all_begin(reports):
+    table = recipe_study.last_rounds("recipe_a")
+    found = {row: list(part["miou"]) for row, part in table.groupby("row")}
+    assert found == {
+        "source only": [30.0, 32.0],
+        "continued": [31.0, 31.0],
+        "longer": [33.0, 32.0],
+        "recommended": [36.0, 36.5],
+    }
+    assert set(table["gap"]) == {"a"}
+
+
+def test_the_best_target_free_control_is_the_one_with_the_highest_mean(reports):
+    assert recipe_study.best_control(recipe_study.last_rounds("recipe_a")) == "longer"
+    # source only and continued are level: the first of them by name
+    assert recipe_study.best_control(recipe_study.last_rounds("recipe_b")) == "continued"
+
+
+def test_the_bar_asks_for_the_mean_and_for_every_seed(reports, monkeypatch, capsys, tmp_path):
+    out = tmp_path / "out.csv"
+    words = ["recipe_study.py", "recipe_a", "recipe_b", "--csv", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+    recipe_study.main()
+    printed = capsys.readouterr().out
+    assert "| recommended | a | +3.8 (1.1) | 2 of 2 | +5.2 | +4.5 | met |" in printed
+    # the mean is far above, but one seed ends 0.6 below its source only
+    assert "| recommended | b | +3.7 (6.1) | 1 of 2 | +3.7 | -0.6 | missed |" in printed
+    assert "| longer | **32.5 (0.7)** | 28.5 (0.7) |" in printed
+    saved = pd.read_csv(out)
+    assert list(saved.columns) == ["gap", "row", "seed", "miou"] and len(saved) == 16
