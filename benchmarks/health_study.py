@@ -3,12 +3,13 @@
     python benchmarks/health_study.py --choose dev_a dev_b --test recipe_night recipe_haze ...
 
 Reads finished projects below results/. Of every round of every row that patches teach it takes the
-statistics, and how far the round's mIoU is from that of the row `continued` with the same seed after the
-same round: below by more than --margin is harm. For each statistic it prints the area under the ROC
-curve, and for the limit that is best on the projects of --choose (hits minus false alarms, in shares) its
-hits and false alarms on them and on those of --test. With --csv FILE all statistics go there.
+statistics, and how far the round's mIoU is from that of the row `continued` with the same seed after
+the same round: below by more than --margin is harm. For each statistic it prints the area under the
+ROC curve, and for the limit that is best on the projects of --choose (hits minus false alarms, in
+shares) its hits and false alarms on them and on those of --test. With --csv FILE all statistics go
+there.
 
-Agreement between scales and the loss on fresh source images come from running the networks (torch); the
+Agreement between scales and the loss on source images come from running the networks (torch); the
 rest is read from the files of the stages. Nothing is written below results/.
 """
 
@@ -78,8 +79,8 @@ def agreement(one: Path, other: Path) -> float:
 
 @cache
 def looked_at(model_file: Path, images_file: Path, root: str, labels: tuple | None) -> float:
-    """On some images: the agreement between predictions at scales 0.5, 1 and 1.5, or, where labels are
-    given, the mean loss."""
+    """On some images: the agreement between predictions at scales 0.5, 1 and 1.5, or, where labels
+    are given, the mean loss."""
     model = store.load(model_file)
     model.network.eval()
     ids = dict(labels[1]) if labels else None
@@ -109,7 +110,8 @@ def inputs_of(folder: Path, role: str) -> Path:
 
 
 def rounds_of(project: str) -> list[dict]:
-    """A row for each round that patches taught: its statistics, and how far it is from `continued`."""
+    """A row for each round that patches taught: its statistics, and how far it is from
+    `continued`."""
     base = Path("results/experiments", project)
     found = []
     for seed in sorted(base.glob("*/seed*")):
@@ -209,7 +211,8 @@ def main() -> None:
     print(f"{len(everything)} rounds, {harm.sum()} of them harmful (by more than "
           f"{arguments.margin:g} mIoU below `continued`)\n")  # fmt: skip
     print(
-        "| statistic | area, chosen on | area, test | limit | hits, false alarms: chosen on | test |"
+        "| statistic | area, chosen on | area, test | limit | hits, false alarms, chosen on "
+        "| test |"
     )
     print("|---|--:|--:|--:|--:|--:|")
     for name, more_is_worse in STATISTICS.items():

@@ -22,7 +22,7 @@ def test_by_hand_the_darker_half_takes_the_darker_value():
     other = np.full((4, 4, 3), 10, np.uint8)
     other[2:] = 200
     matched = match_histograms(image, histograms(other))
-    # a quarter and three quarters of the way up; the other has its first half at 10, the rest at 200
+    # a quarter and three quarters of the way up; the other's first half is at 10, the rest at 200
     assert (matched[0] <= 10).all() and (matched[1] > 100).all() and (matched[1] <= 200).all()
 
 

@@ -124,8 +124,8 @@ def retrain(job: Job) -> None:
             return pixel_cross_entropy(logits, labels, align_corners=network.align_corners)
 
         def taught(patches: PatchBatch):
-            """Labels of the patches, the weights of their pixels or None, and where labels are soft the
-            probabilities that are wanted."""
+            """Labels of the patches, the weights of their pixels or None, and where labels are soft
+            the probabilities that are wanted."""
             labels, pasted = patches.labels.to(device), patches.pasted.to(device)
             if teacher is None:
                 weights = patches.weights

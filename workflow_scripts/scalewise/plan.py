@@ -186,8 +186,8 @@ class Stage:
 @dataclass(frozen=True)
 class Round:
     """The stages of one round of one experiment and seed; round 0 is source-only. They go by their
-    names; the last round also has `score_result` and `check_result`, of the network it made, and where
-    rounds may be reverted each has, with `accept_round`."""
+    names; the last round also has `score_result` and `check_result`, of the network it made, and
+    where rounds may be reverted each has, with `accept_round`."""
 
     experiment: str
     seed: int

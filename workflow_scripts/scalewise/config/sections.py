@@ -268,7 +268,7 @@ class RoundsSettings(Section):
         description="batch_norm re-estimates statistics on the target and trains nothing"
     )
     portions: Portions = Field(
-        description="p of each round; one round each: a list, or {first, step, rounds}; []: no round"
+        description="p of each round: a list, or {first, step, rounds}; an empty list: no round"
     )
     on_collapse: Literal["warn", "stop", "revert"] = Field(
         description="where a limit is passed: say so, or do not train the round, or go on with the "

@@ -1,7 +1,8 @@
 """Source images in the colours of the target: the labelled images come to look like the others.
 
-Histogram matching, channel by channel: the simplest of the ways in which the field has source images
-look like target images without a label or a network, such as Yang and Soatto, "FDA" (CVPR 2020).
+Histogram matching, channel by channel: the simplest of the ways in which the field has source
+images look like target images without a label or a network; another is Yang and Soatto, "FDA" (CVPR
+2020).
 """
 
 import numpy as np

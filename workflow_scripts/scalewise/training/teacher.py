@@ -58,8 +58,8 @@ def labels_and_trust(
 
 
 def wanted_probabilities(logits: Tensor, labels: Tensor, pasted: Tensor) -> Tensor:
-    """What the student is to say where labels are soft: the teacher's probabilities, and where source
-    pixels are pasted in their labels.
+    """What the student is to say where labels are soft: the teacher's probabilities, and where
+    source pixels are pasted in their labels.
 
     logits: float32 (N, K, H, W) of the teacher; labels: uint8 (N, H, W), read where pasted, bool
     (N, H, W). Returns float32 (N, K, H, W).
