@@ -2,12 +2,12 @@
 
     python benchmarks/health_study.py --choose dev_a dev_b --test recipe_night recipe_haze ...
 
-Reads finished projects below results/. Of every round of every row that patches teach it takes the
-statistics, and how far the round's mIoU is from that of the row `continued` with the same seed after
-the same round: below by more than --margin is harm. For each statistic it prints the area under the
-ROC curve, and for the limit that is best on the projects of --choose (hits minus false alarms, in
-shares) its hits and false alarms on them and on those of --test. With --csv FILE all statistics go
-there.
+Reads finished projects below results/. Of every round of every row that patches teach it takes
+the statistics, and how far the round's mIoU is from that of the row `continued` with the same seed
+after the same round: below by more than --margin is harm. For each statistic it prints the area
+under the ROC curve, and for the limit that is best on the projects of --choose (hits minus false
+alarms, in shares) its hits and false alarms on them and on those of --test. With --csv FILE all
+statistics go there; such a file may stand in place of a project.
 
 Agreement between scales and the loss on source images come from running the networks (torch); the
 rest is read from the files of the stages. Nothing is written below results/.
@@ -171,6 +171,11 @@ def rounds_of(project: str) -> list[dict]:
     return found
 
 
+def statistics_of(what: str) -> pd.DataFrame:
+    """The rounds of a project, or of a file that was written before."""
+    return pd.read_csv(what) if what.endswith(".csv") else pd.DataFrame(rounds_of(what))
+
+
 def area(worse: np.ndarray, harm: np.ndarray) -> float:
     """The area under the ROC curve: how often a harmful round looks worse than a sound one."""
     bad, good = worse[harm], worse[~harm]
@@ -197,16 +202,15 @@ def counts(worse: np.ndarray, harm: np.ndarray, limit: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--choose", nargs="+", required=True)
-    parser.add_argument("--test", nargs="*", default=[])
+    parser.add_argument("--test", nargs="+", required=True)
     parser.add_argument("--margin", type=float, default=0.5)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
-    everything = pd.DataFrame(
-        [row for p in [*arguments.choose, *arguments.test] for row in rounds_of(p)]
-    )
+    choose, test = (pd.concat(map(statistics_of, p)) for p in (arguments.choose, arguments.test))
+    everything = pd.concat([choose, test])
     if arguments.csv:
         everything.to_csv(arguments.csv, index=False, float_format="%.4f", lineterminator="\n")
-    chosen = everything["project"].isin(arguments.choose).to_numpy()
+    chosen = np.arange(len(everything)) < len(choose)
     harm = (everything["over_continued"] < -arguments.margin).to_numpy()
     print(f"{len(everything)} rounds, {harm.sum()} of them harmful (by more than "
           f"{arguments.margin:g} mIoU below `continued`)\n")  # fmt: skip

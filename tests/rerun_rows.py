@@ -264,6 +264,11 @@ SETTINGS = [
         },
     ),
     Row(
+        "`rounds.target_statistics`",
+        rules("reestimate_batchnorm") + FROM_SCORING,
+        {"rounds.target_statistics": 0.5},
+    ),
+    Row(
         "`rounds.on_collapse`: revert, from or to the others",
         rules("check_round " * 4 + "accept_round " * 2 + "evaluate " * 2)
         + rules("select_images infer_patches compute_thresholds audit_pseudo_labels retrain")

@@ -453,7 +453,7 @@ class TestStages:
         inputs = {**MODEL, "target_images": "images.csv"}
         world(score_target.score, "scores", SCORING, **inputs)
         self.patches(world)
-        world(reestimate_batchnorm.reestimate, "bn", {}, **inputs)
+        world(reestimate_batchnorm.reestimate, "bn", {"share": 1}, **inputs)
 
     def test_scores_count_every_pixel_of_every_image(self, world):
         inputs = {**MODEL, "target_images": "images.csv"}
@@ -764,7 +764,7 @@ class TestStages:
     def test_batch_norm_statistics_are_the_means_over_all_images(self, world):
         """10 images come as 8 and 2: each counts alike."""
         inputs = {**MODEL, "target_images": "images.csv"}
-        world(reestimate_batchnorm.reestimate, "bn", {}, **inputs)
+        world(reestimate_batchnorm.reestimate, "bn", {"share": 1}, **inputs)
         before, after = (store.load(p) for p in ("model.safetensors", "bn/model.safetensors"))
         images = np.stack([np.asarray(Image.open(f"{i}.png")) for i in range(10)])
         x = torch.from_numpy(images).float().sub(120).div(60).permute(0, 3, 1, 2)
@@ -775,6 +775,18 @@ class TestStages:
         for key, value in after.network.state_dict().items():
             same = torch.equal(value, before.network.state_dict()[key])
             assert same != ("running_" in key or "num_batches" in key), key
+
+    def test_batch_norm_statistics_may_be_mixed_of_both_domains(self, world):
+        inputs = {**MODEL, "target_images": "images.csv"}
+        for folder, share in (("all", 1), ("quarter", 0.25)):
+            world(reestimate_batchnorm.reestimate, folder, {"share": share}, **inputs)
+        files = ("model.safetensors", "all/model.safetensors", "quarter/model.safetensors")
+        source, target, mixed = (store.load(f).network.state_dict() for f in files)
+        for key, value in mixed.items():
+            if "running_" in key:
+                expected = 0.75 * source[key] + 0.25 * target[key]
+                assert torch.allclose(value, expected, atol=1e-6), key
+                assert not torch.equal(value, source[key])
 
     def test_evaluation_is_at_the_labels_own_size(self, world):
         settings = {
@@ -793,4 +805,4 @@ class TestStages:
     def test_a_network_without_batch_norm_has_no_such_control(self, world, monkeypatch):
         monkeypatch.setattr(reestimate_batchnorm, "nn", SimpleNamespace(BatchNorm2d=torch.nn.LSTM))
         with pytest.raises(UserError, match="compact has no batch-norm"):
-            world(reestimate_batchnorm.reestimate, "bn", {}, **MODEL, target_images="images.csv")
+            world(reestimate_batchnorm.reestimate, "bn", {"share": 1}, **MODEL, target_images="images.csv")

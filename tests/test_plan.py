@@ -236,6 +236,23 @@ def test_the_target_images_reach_a_training_that_takes_their_colours_and_no_othe
     assert told == {"plain": False, "colors": True}
 
 
+def test_rounds_that_begin_with_target_statistics_label_and_train_from_them(tmp_path):
+    rows = [{"name": "mixed", "rounds": {"target_statistics": 0.5}}, {"name": "lse"}]
+    plan = make_plan(tmp_path, {"experiments": rows})
+    begun, first, second, *_ = (r.stages for r in plan.rounds if r.experiment == "mixed")
+    other = next(r for r in plan.rounds if (r.experiment, r.number) == ("lse", 1)).stages
+    mixed = first["reestimate_batchnorm"]
+    assert mixed.settings == {"share": 0.5}
+    assert mixed.inputs["model"].stage is begun["train_source"]
+    for stage in ("score_target", "infer_patches", "retrain"):
+        assert first[stage].inputs["model"].stage is mixed
+        assert other[stage].inputs["model"].stage is begun["train_source"]
+    # round 0 is the network as the source left it, and later rounds go on from the one before
+    assert begun["evaluate"].inputs["model"].stage is begun["train_source"]
+    assert "reestimate_batchnorm" not in second
+    assert second["retrain"].inputs["model"].stage is first["retrain"]
+
+
 def test_the_key_is_the_digest_of_sorted_plain_json():
     # by hand: printf '{"a":1,"b":[2.5,"x"]}' | sha256sum
     assert digest({"b": [2.5, "x"], "a": 1}) == digest({"a": 1, "b": [2.5, "x"]})

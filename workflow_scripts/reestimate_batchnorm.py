@@ -1,7 +1,8 @@
-"""reestimate_batchnorm: a control: the source model with batch-norm statistics of the target.
+"""reestimate_batchnorm: the source model with batch-norm statistics of the target.
 
 Writes `model.safetensors`. Weights stay as they are; means and variances become the averages over
-all target images in their order. No label is read.
+all target images in their order, or are mixed of those and the source's: `share` is that of the
+target. No label is read. A control by itself, and what `rounds.target_statistics` begins with.
 """
 
 import numpy as np
@@ -24,6 +25,7 @@ def reestimate(job: Job) -> None:
     if not layers:
         raise UserError(f"network {model.settings['name']} has no batch-norm: drop this experiment")
     target = DataSet(job.locations["target"], job.input("target_images"), model.size)
+    of_source = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
 
@@ -48,6 +50,11 @@ def reestimate(job: Job) -> None:
                     layer.momentum = len(numbers) / seen
                 model.network(normalise(images.to(device), model.preprocessing))
                 work.advance(len(numbers))
+        for layer, (mean, variance) in zip(layers, of_source, strict=True):
+            # as it is where there is nothing of the source: not to change by a rounding
+            if job.settings["share"] < 1:
+                layer.running_mean.lerp_(mean.to(device), 1 - job.settings["share"])
+                layer.running_var.lerp_(variance.to(device), 1 - job.settings["share"])
     store.save(
         job.output("model.safetensors"), model.network, model.settings, model.classes, model.size
     )

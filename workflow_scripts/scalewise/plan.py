@@ -416,6 +416,16 @@ class Plan:
                 user=(name, seed, number),
             )
 
+        def reestimate(model: Source, share: float, number: int) -> Stage:
+            return self._add(
+                "reestimate_batchnorm",
+                "re-estimating batch-norm statistics on the target",
+                {"share": share},
+                {"model": model, "target_images": target["images"]},
+                locations=self._roots(target=target),
+                user=(name, seed, number),
+            )
+
         def check(what: str, number: int, now: dict, before: dict) -> Stage:
             return self._add(
                 "check_round",
@@ -481,15 +491,12 @@ class Plan:
             user = (name, seed, number)
             stages: dict[str, Stage] = {}
             if s.rounds.method == "batch_norm":
-                stages["reestimate_batchnorm"] = adapted = self._add(
-                    "reestimate_batchnorm",
-                    "re-estimating batch-norm statistics on the target",
-                    {},
-                    {"model": model, "target_images": target["images"]},
-                    locations=self._roots(target=target),
-                    user=user,
-                )
+                stages["reestimate_batchnorm"] = adapted = reestimate(model, 1, number)
             else:
+                if number == 1 and s.rounds.target_statistics > 0:
+                    begun = reestimate(model, s.rounds.target_statistics, number)
+                    stages["reestimate_batchnorm"] = begun
+                    model = Source(begun, "model.safetensors")
                 if accepted:
                     scored = accepted.stage
                 else:

@@ -183,11 +183,12 @@ def _experiment(
                 f"{label}: data.{key}: must be the same for all experiments of a project, or their "
                 "numbers could not stand in one table: set it outside of the rows"
             )
-    if resolved.rounds.method == "batch_norm" and resolved.network.name == "fcn8s_vgg16":
-        raise ConfigError(
-            f"{label}: rounds.method: fcn8s_vgg16 has no batch-norm whose statistics could be "
-            "re-estimated: take the row out"
-        )
+    if resolved.network.name == "fcn8s_vgg16":
+        none = "fcn8s_vgg16 has no batch-norm whose statistics could be re-estimated"
+        if resolved.rounds.method == "batch_norm":
+            raise ConfigError(f"{label}: rounds.method: {none}: take the row out")
+        if resolved.rounds.target_statistics > 0:
+            raise ConfigError(f"{label}: rounds.target_statistics: {none}: leave it at 0")
     if resolved.rounds.on_collapse == "revert" and resolved.retraining.carry_optimizer:
         raise ConfigError(
             f"{label}: rounds.on_collapse: revert goes on with earlier weights, whose moments "

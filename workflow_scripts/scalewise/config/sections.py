@@ -270,6 +270,10 @@ class RoundsSettings(Section):
     portions: Portions = Field(
         description="p of each round: a list, or {first, step, rounds}; an empty list: no round"
     )
+    target_statistics: Share = Field(
+        description="share of the target in the batch-norm statistics that the rounds begin with; 0: "
+        "those of source training"
+    )
     on_collapse: Literal["warn", "stop", "revert"] = Field(
         description="where a limit is passed: say so, or do not train the round, or go on with the "
         "weights of the round before"
@@ -558,9 +562,12 @@ class ExperimentSettings(Section):
         """Whether target images have a say in the weights, be it only in their statistics."""
         if self.rounds.method == "batch_norm":
             return True
-        retraining = self.retraining
-        taught = retraining.target_weight > 0 or retraining.target_colors > 0
-        return self.round_count > 0 and taught
+        shares = (
+            self.retraining.target_weight,
+            self.retraining.target_colors,
+            self.rounds.target_statistics,
+        )
+        return self.round_count > 0 and any(shares)
 
 
 class ProjectSettings(ExperimentSettings):
