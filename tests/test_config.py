@@ -338,6 +338,14 @@ MISTAKES = {
     "rounds: {portions: [0.3, 1.4]}": (
         "mine.yaml: rounds.portions (entry 2): must be at most 1, not 1.4"
     ),
+    "{rounds: {target_statistics: 0.5}, retraining: {freeze_batchnorm: false}}": (
+        "config.yaml: experiment 'lse': rounds.target_statistics: each domain then has its own "
+        "statistics, which stay as they are: set retraining.freeze_batchnorm: true"
+    ),
+    "{rounds: {target_statistics: 0.5}, network: {name: fcn8s_vgg16}}": (
+        "config.yaml: experiment 'lse': rounds.target_statistics: fcn8s_vgg16 has no batch-norm "
+        "whose statistics could be re-estimated: leave it at 0"
+    ),
     "rounds: {portions: [-0.1]}": (
         "mine.yaml: rounds.portions (entry 1): must be more than 0, not -0.1"
     ),

@@ -369,6 +369,7 @@ RETRAINING = {
     "class_mix": 0,
     "label_weights": "mask",
     "target_colors": 0,
+    "own_statistics": False,
     "teacher": {"momentum": 0},
     "consistency": 0,
     "anchor": 0,
@@ -629,6 +630,49 @@ class TestStages:
             trained("stopped", settings)
         assert trained("stopped", settings) == whole
 
+    def test_each_domain_may_pass_with_its_own_batch_norm_statistics(self, world, monkeypatch):
+        self.patches(world)
+        rows = [thresholds_csv.ThresholdRow(c, 0.9, "", 1, 1, 0.5, 9) for c in CLASSES]
+        thresholds_csv.write("thresholds.csv", rows)
+        world(
+            reestimate_batchnorm.reestimate, "bn", {"share": 1}, **MODEL, target_images="images.csv"
+        )
+
+        def trained(folder, own, source_model="model.safetensors", **changes):
+            world(
+                retrain.retrain, folder, {**RETRAINING, "own_statistics": own, **changes}, **SOURCE,
+                model="bn/model.safetensors", source_model=source_model,
+                selected="selected.csv", patches="patches/patches.h5", thresholds="thresholds.csv",
+            )  # fmt: skip
+            return Path(folder, "model.safetensors").read_bytes()
+
+        own = trained("own", True)
+        assert own != trained("shared", False)
+        before, after = (
+            store.load(f"{f}/model.safetensors").network.state_dict() for f in ("bn", "own")
+        )
+        for key, value in after.items():
+            kept = "running_" in key or "num_batches" in key
+            assert torch.equal(value, before[key]) == kept, key
+        # where both domains have the same statistics it is the training that they share
+        same = trained("same", True, "bn/model.safetensors")
+        close = [
+            store.load(f"{f}/model.safetensors").network.state_dict() for f in ("same", "shared")
+        ]
+        assert all(torch.allclose(close[0][k], close[1][k], atol=1e-4) for k in close[0])
+        assert same != own
+        make = retrain.SourceBatches.make
+
+        def gone(self, step):
+            if step == 4:
+                raise UserError("a file is gone")
+            return make(self, step)
+
+        with monkeypatch.context() as patch, pytest.raises(UserError, match="gone"):
+            patch.setattr(retrain.SourceBatches, "make", gone)
+            trained("stopped", True)
+        assert trained("stopped", True) == own
+
     def test_thresholds_that_keep_nothing_at_all_stop_before_training(self, world):
         self.patches(world)
         settings = {
@@ -805,4 +849,10 @@ class TestStages:
     def test_a_network_without_batch_norm_has_no_such_control(self, world, monkeypatch):
         monkeypatch.setattr(reestimate_batchnorm, "nn", SimpleNamespace(BatchNorm2d=torch.nn.LSTM))
         with pytest.raises(UserError, match="compact has no batch-norm"):
-            world(reestimate_batchnorm.reestimate, "bn", {"share": 1}, **MODEL, target_images="images.csv")
+            world(
+                reestimate_batchnorm.reestimate,
+                "bn",
+                {"share": 1},
+                **MODEL,
+                target_images="images.csv",
+            )

@@ -22,7 +22,12 @@ from scalewise.artifacts import (
 from scalewise.data.dataset import DataSet
 from scalewise.job import Job, run
 from scalewise.models import store
-from scalewise.models.network import freeze_batchnorm, normalise, upsample
+from scalewise.models.network import (
+    DomainStatistics,
+    freeze_batchnorm,
+    normalise,
+    upsample,
+)
 from scalewise.runtime import prepared
 from scalewise.selftraining.selection import step_count
 from scalewise.training.loop import train
@@ -108,9 +113,13 @@ def retrain(job: Job) -> None:
         if patch_batches and s["teacher"]["momentum"] > 0:
             teacher = Teacher(network, s["teacher"]["momentum"])
             never = torch.from_numpy(tau <= 0).to(device)
-        anchors = []
-        if s["anchor"] > 0:
-            anchors = list(store.load(job.input("source_model")).network.to(device).parameters())
+        source_network = None
+        if job.has_input("source_model"):
+            source_network = store.load(job.input("source_model")).network.to(device)
+        anchors = list(source_network.parameters()) if s["anchor"] > 0 else []
+        statistics = None
+        if s["own_statistics"]:
+            statistics = DomainStatistics(network, source_network)
 
         def make_batch(step: int):
             batch = source_batches.make(step)
@@ -167,13 +176,23 @@ def retrain(job: Job) -> None:
             loss = loss + s["consistency"] * agree
             return {"loss": loss, "patch": plain, "focal": focal, "consistency": agree}
 
+        def source_loss(images, labels):
+            source = labelled_mean(losses_of(logits_of(images), labels), labels)
+            if patch_batches is not None:
+                return {"loss": source, "source": source}
+            nothing = torch.zeros_like(source)
+            return {"loss": source, "source": source, "patch": nothing, "focal": nothing}
+
         def loss_parts(batch):
             (images, labels), patches = batch
             split, labels = len(labels), labels.to(device)
-            if patches is None:
-                source = labelled_mean(losses_of(logits_of(images), labels), labels)
-                nothing = torch.zeros_like(source)
-                yield {"loss": source, "source": source, "patch": nothing, "focal": nothing}
+            if statistics:
+                with statistics.of_source():
+                    yield source_loss(images, labels)
+                if patches is not None:
+                    yield patch_loss(logits_of(patches.images), patches, *taught(patches))
+            elif patches is None:
+                yield source_loss(images, labels)
             elif _fit(patches.labels, labels):
                 # one pass for both: with frozen statistics an image's output is its own affair
                 told = taught(patches)
@@ -182,8 +201,7 @@ def retrain(job: Job) -> None:
                 part = patch_loss(logits[split:], patches, *told)
                 yield {**part, "loss": source + part["loss"], "source": source}
             else:
-                source = labelled_mean(losses_of(logits_of(images), labels), labels)
-                yield {"loss": source, "source": source}
+                yield source_loss(images, labels)
                 yield patch_loss(logits_of(patches.images), patches, *taught(patches))
 
         @torch.no_grad()

@@ -579,7 +579,8 @@ class Plan:
                     inputs["target_images"] = target["images"]
                     locations.update(self._roots(target=target))
                     retraining["size"] = list(data.size)
-                if s.retraining.anchor > 0:
+                own_statistics = s.rounds.target_statistics > 0
+                if own_statistics or s.retraining.anchor > 0:
                     inputs["source_model"] = source_model
                 if s.retraining.carry_optimizer and optimizer:
                     inputs["optimizer"] = optimizer
@@ -594,6 +595,7 @@ class Plan:
                         "source_size": source_size(data),
                         "per_image": s.patches.per_image,
                         "extra_images": s.selection.extra_images,
+                        "own_statistics": own_statistics,
                         **retraining,
                     },
                     inputs,

@@ -1,5 +1,8 @@
 """What every network of this project is: images in, logits at the network's own stride out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -52,6 +55,36 @@ def normalise(images: Tensor, preprocessing: dict) -> Tensor:
     mean = torch.tensor(preprocessing["mean"], device=images.device)
     scale = torch.tensor(preprocessing["scale"], device=images.device)
     return ((images.float() - mean) / scale).permute(0, 3, 1, 2)
+
+
+class DomainStatistics:
+    """Batch-norm statistics of two domains for one set of weights: a network has those of the
+    target, and those of the source while source images go through it (both frozen).
+
+    Chang et al., "Domain-Specific Batch Normalization" (CVPR 2019), where they are learnt too.
+
+    Args:
+        network: with the statistics of the target.
+        source: the same network with those of the source.
+    """
+
+    def __init__(self, network: nn.Module, source: nn.Module):
+        self._buffers = dict(network.named_buffers())
+        self._target = {name: value.clone() for name, value in self._buffers.items()}
+        self._source = {name: value.clone() for name, value in source.named_buffers()}
+
+    @contextmanager
+    def of_source(self) -> Iterator[None]:
+        """Within this, the statistics are the source's. What went through has to go backward here
+        too: changed statistics would be found out."""
+        self._set(self._source)
+        yield
+        self._set(self._target)
+
+    def _set(self, values: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in values.items():
+                self._buffers[name].copy_(value)
 
 
 def freeze_batchnorm(model: nn.Module) -> None:
