@@ -191,8 +191,8 @@ def _experiment(
             raise ConfigError(f"{label}: rounds.target_statistics: {none}: leave it at 0")
     if resolved.rounds.target_statistics > 0 and not resolved.retraining.freeze_batchnorm:
         raise ConfigError(
-            f"{label}: rounds.target_statistics: each domain then has its own statistics, which stay "
-            "as they are: set retraining.freeze_batchnorm: true"
+            f"{label}: rounds.target_statistics: each domain then has its own statistics, which "
+            "stay as they are: set retraining.freeze_batchnorm: true"
         )
     if resolved.rounds.on_collapse == "revert" and resolved.retraining.carry_optimizer:
         raise ConfigError(

@@ -271,8 +271,8 @@ class RoundsSettings(Section):
         description="p of each round: a list, or {first, step, rounds}; an empty list: no round"
     )
     target_statistics: Share = Field(
-        description="share of the target in the batch-norm statistics that the rounds begin with; 0: "
-        "those of source training"
+        description="share of the target in the batch-norm statistics that the rounds begin with; "
+        "0: those of source training"
     )
     on_collapse: Literal["warn", "stop", "revert"] = Field(
         description="where a limit is passed: say so, or do not train the round, or go on with the "
