@@ -21,7 +21,7 @@ SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) 
 # files of tests side by side, a process for each core
 PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(CORES) --maxprocesses 8
 
-.PHONY: run study segformer test test-all report explain watch rerun compare clean-unused predict export check format schema rerun-table lock clean-environment
+.PHONY: run study segformer test test-all report explain watch rerun compare clean-unused predict export check format settings rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
@@ -92,8 +92,9 @@ format: .venv/ready
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m snakefmt.snakefmt Snakefile rules
 
-schema: .venv/ready
-	$(BIN)/python workflow_scripts/make_schema.py
+# config.yaml and schemas/config.schema.json, from the typed settings
+settings: .venv/ready
+	@$(BIN)/python workflow_scripts/make_settings.py
 
 # docs/reruns.md, from the rows in tests/rerun_rows.py
 rerun-table: .venv/ready

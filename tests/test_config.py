@@ -17,13 +17,14 @@ from pydantic import ValidationError
 from scalewise import config
 from scalewise.compatibility import DIFFERENCES
 from scalewise.config import ConfigError, load, merge, read_yaml
+from scalewise.config.generated import ABOVE, ANCHORS, BESIDE, default_file, schema
 from scalewise.config.sections import ExperimentRow
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = ROOT / "config.yaml"
 TINY = ROOT / "tests" / "configs" / "tiny.yaml"
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
-import make_schema  # noqa: E402
+import make_settings  # noqa: E402
 
 FOLDER = "format: folder, root: x, images: '*.png'"
 
@@ -72,13 +73,55 @@ def test_the_tiny_project_is_the_default_but_for_what_it_says():
     assert tiny.source_training.optimizer == default.source_training.optimizer
 
 
-def test_the_committed_schema_is_current():
-    committed = make_schema.SCHEMA.read_text(encoding="utf-8")
-    assert committed == make_schema.text(), "run make schema"
+@pytest.mark.parametrize("path", make_settings.FILES, ids=lambda path: path.name)
+def test_the_committed_file_is_what_the_typed_settings_generate(path):
+    committed = path.read_text(encoding="utf-8")
+    assert committed == make_settings.FILES[path](), "run make settings"
+
+
+def test_the_default_file_reads_back_as_the_defaults_of_the_typed_settings():
+    default = config.ProjectSettings().model_dump(mode="json")
+    assert load([DEFAULT]).settings.model_dump(mode="json") == default
+    # of a list's entries the keys that are not given stay away
+    assert [list(row) for row in read_yaml(DEFAULT)["experiments"]] == [
+        ["name", "role", "description", *changed]
+        for changed in ([], ["patches"], ["retraining"], ["rounds"])
+    ]
+
+
+def test_every_key_of_the_default_file_is_explained_where_it_stands_first():
+    text, told = default_file(), set()
+    lines = text.splitlines()
+
+    def read(section):
+        for key, value in section.value:
+            is_section = isinstance(value, yaml.MappingNode) and not value.flow_style
+            if "#" in lines[key.start_mark.line]:
+                told.add(key.value)
+            else:
+                assert is_section or key.value in told, lines[key.start_mark.line]
+            if is_section:
+                read(value)
+
+    read(yaml.compose(text))
+    assert len(told) > 80
+
+
+def test_no_line_of_the_default_file_is_longer_than_a_hundred_columns():
+    assert max(map(len, default_file().splitlines())) <= 100
+
+
+def test_what_is_said_of_a_place_in_the_default_file_stands_in_it():
+    text = default_file()
+    said = " ".join(line.split("#")[-1].strip() for line in text.splitlines())
+    for comment in (*ABOVE.values(), *BESIDE.values()):
+        assert said.count(comment) == 1
+    for name in ANCHORS.values():
+        assert text.count(f"&{name}") == 1 and text.count(f"*{name}") >= 1
 
 
 def test_the_schema_accepts_every_settings_file_and_refuses_a_misspelt_key():
-    check = jsonschema.Draft202012Validator(make_schema.schema())
+    check = jsonschema.Draft202012Validator(schema())
     for path in (DEFAULT, TINY, *(ROOT / "configs").glob("*.yaml")):
         # JSON's keys are text
         assert not list(check.iter_errors(json.loads(json.dumps(read_yaml(path)))))

@@ -4,7 +4,8 @@
 key; lists, id maps and everything under a changed `format:` are replaced whole.
 
 In the order of reading: `fields` (types of single settings), `datasets` (where files are and what
-ids mean), `sections` (one model per section), `messages` (what is said of a mistake), `loading`.
+ids mean), `sections` (one model per section, with the defaults), `messages` (what is said of a
+mistake), `loading`; `generated` writes config.yaml and the JSON schema.
 """
 
 from scalewise.config.datasets import (

@@ -49,12 +49,16 @@ DATA_ROOT_VARIABLE = "SCALEWISE_DATA"
 
 
 ClassMap = Annotated[
-    dict[str, str], Field(description="class of the set -> a class of data.classes, or ignore")
+    dict[str, str],
+    Field(description="{class of the set: one of data.classes, or ignore}; any set's"),
 ]
 
 Audit = Annotated[
     Truth,
-    Field(description="of the target: its labels judge the pseudo-labels, for the report alone"),
+    Field(
+        description="of the target: its labels judge the pseudo-labels, for the report alone; "
+        "false where a set does not say it"
+    ),
 ]
 
 
@@ -62,10 +66,12 @@ class StreetsSet(Section):
     """Procedural street scenes, written in Cityscapes' own layout and ids."""
 
     format: Literal["streets"] = Field(description="procedural street scenes")
-    images: Count = Field(description="how many images are drawn")
-    seed: Whole = Field(description="seed of the drawing; training seeds are separate")
+    images: Count = Field(description="how many are drawn")
+    seed: Whole = Field(description="of the drawing; the data are the same for all training seeds")
     split: Literal["train", "val"] = Field(description="folder below leftImg8bit and gtFine")
-    style: dict[str, Number] = Field(description="differences from the source style")
+    style: dict[str, Number] = Field(
+        description="differences from the source style; a later file replaces it whole"
+    )
     map: ClassMap = {}
     audit: Audit = False
 
@@ -187,27 +193,56 @@ Classes = Annotated[
 ]
 
 
+# objects about twice as large as in the source, appearance about half-way to another
+TARGET_STYLE: dict[str, float] = {
+    "focal": 2.0,
+    "palette": 0.5,
+    "illumination": 0.5,
+    "gamma": 1.05,
+    "fog": 0.15,
+    "texture": 1.1,
+    "noise": 5.0,
+    "saturation": 0.9,
+}
+
+
 class DataSettings(Section):
     """The classes, the working size, and the three sets."""
 
     root: OptionalText = Field(
-        description=f"folder of relative roots; else ${DATA_ROOT_VARIABLE}, else the current folder"
+        default=None,
+        description=f"folder that relative folders start from; else ${DATA_ROOT_VARIABLE}, else "
+        "the current folder",
     )
     classes: Classes = Field(
-        description="cityscapes (19), camvid (11), or a list of name and color"
+        default="cityscapes", description="cityscapes (19), camvid (11), or a list of {name, color}"
     )
     subsets: dict[str, list[str]] = Field(
-        description="name -> classes over which a further mean IoU is reported"
+        default={}, description="{name: [class, ...]}: a further mean IoU over each"
     )
-    size: Size = Field(description="working height and width in pixels")
+    size: Size = Field(
+        default=(96, 192),
+        description="working height and width; evaluation is at the labels' own size",
+    )
     source_size: Annotated[Size | None, BeforeValidator(nothing)] = Field(
-        description="working size of the source images in training; null: as `size`"
+        default=None, description="working size of the source images in training; null: as size"
     )
-    source: DataSet = Field(description="labelled; trained on")
-    target: DataSet = Field(description="unlabelled; its labels are looked at by its audit alone")
-    validation: DataSet = Field(description="labelled, of the target's kind; for evaluation alone")
+    source: DataSet = Field(
+        default=StreetsSet(format="streets", images=500, seed=0, split="train", style={}, map={}),
+        description="labelled; trained on",
+    )
+    target: DataSet = Field(
+        default=StreetsSet(
+            format="streets", images=600, seed=1, split="train", style=TARGET_STYLE, audit=True
+        ),
+        description="unlabelled: no step of the method looks at its labels",
+    )
+    validation: DataSet = Field(
+        default=StreetsSet(format="streets", images=200, seed=2, split="val", style=TARGET_STYLE),
+        description="labelled, of the target's kind; for evaluation alone",
+    )
     on_problem: Literal["stop", "skip"] = Field(
-        description="at a file that is no use: stop before any training, or leave the file out"
+        default="stop", description="at a file that is no use; skip leaves it out and counts it"
     )
 
 

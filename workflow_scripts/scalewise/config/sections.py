@@ -51,10 +51,10 @@ def _whole(value: Any) -> Any:
 class Preprocessing(Section):
     """What is done to an image's 0..255 values before the network sees them."""
 
-    order: Literal["rgb", "bgr"] = Field(description="order of the channels")
+    order: Literal["rgb", "bgr"] = Field(description="rgb or bgr: order of the channels")
     mean: Annotated[
         tuple[Number, Number, Number], values(3, "three numbers, one for each channel")
-    ] = Field(description="per channel in that order, of 0..255")
+    ] = Field(description="of each channel in that order, of 0..255")
     scale: Annotated[
         tuple[Positive, Positive, Positive], values(3, "three numbers, one for each channel")
     ] = Field(description="divisor, same order and unit")
@@ -90,7 +90,10 @@ class WeightsSettings(Section):
 OptionalWeights = Annotated[WeightsSettings | None, BeforeValidator(nothing)]
 InitialWeights = Annotated[
     OptionalWeights,
-    Field(description="what source training starts from; null: drawn from the seed"),
+    Field(
+        description="{file, sha256, minimum_match}: what source training starts from; null: drawn "
+        "from the seed"
+    ),
 ]
 
 
@@ -98,7 +101,9 @@ class CompactSettings(Section):
     """A compact residual network for small images: dilated, ASPP, skip at 1/4."""
 
     name: Literal["compact"] = Field(description="residual, dilated, ASPP, skip at 1/4")
-    width: Width = Field(default=32, description="channels of the first layers")
+    width: Width = Field(
+        default=32, description="channels of the first layers: 0.36 M parameters at 32"
+    )
     dropout: ShareBelowOne = Field(default=0.1, description="share of features left out")
     preprocessing: Preprocessing = IMAGENET
     weights: InitialWeights = None
@@ -155,13 +160,17 @@ Network = Annotated[
 class OptimizerSettings(Section):
     """The optimiser and its rates."""
 
-    name: Literal["adam", "adamw", "sgd"] = Field(description="adamw decouples the decay")
+    name: Literal["adam", "adamw", "sgd"] = Field(
+        description="adam, adamw (which decouples the decay), or sgd"
+    )
     learning_rate: Positive = Field(description="at the first step")
     weight_decay: NotNegative = Field(description="pull of the weights towards 0")
-    momentum: ShareBelowOne = Field(description="of sgd; beta 1 of the Adams")
-    beta2: ShareBelowOne = Field(description="of adam and adamw")
-    bias_rate: Positive = Field(description="times learning_rate, for biases")
-    classifier_rate: Positive = Field(description="times learning_rate, for the classifier")
+    momentum: ShareBelowOne = Field(default=0.9, description="of sgd; beta 1 of the Adams")
+    beta2: ShareBelowOne = Field(default=0.999, description="of adam and adamw")
+    bias_rate: Positive = Field(default=1, description="times learning_rate, for biases")
+    classifier_rate: Positive = Field(
+        default=1, description="times learning_rate, for the classifier"
+    )
 
     def idle(self) -> set[str]:
         return {"beta2"} if self.name == "sgd" else set()
@@ -170,14 +179,16 @@ class OptimizerSettings(Section):
 class ScheduleSettings(Section):
     """How the learning rate falls."""
 
-    name: Literal["poly", "step", "constant"] = Field(description="poly falls to 0 at its horizon")
-    power: Positive = Field(description="of poly: (1 - step / horizon) ** power")
-    horizon: Annotated[Count | None, BeforeValidator(nothing)] = Field(
-        description="of poly: steps until 0; null: the steps of the training"
+    name: Literal["poly", "step", "constant"] = Field(
+        default="poly", description="poly: to 0 at the horizon; step: by drops; or constant"
     )
-    drop_every: Count = Field(description="of step: steps between drops")
-    drop_factor: Portion = Field(description="of step: times the rate at each drop")
-    warmup: Whole = Field(description="steps over which the rate rises from 0 at first")
+    power: Positive = Field(default=0.9, description="of poly: (1 - step / horizon) ** power")
+    horizon: Annotated[Count | None, BeforeValidator(nothing)] = Field(
+        default=None, description="of poly: steps until 0; null: those of the training"
+    )
+    drop_every: Count = Field(default=1000, description="of step: steps between drops")
+    drop_factor: Portion = Field(default=0.1, description="of step: times the rate at each drop")
+    warmup: Whole = Field(default=0, description="steps over which the rate rises from 0 at first")
 
     def idle(self) -> set[str]:
         own = {"poly": {"power", "horizon"}, "step": {"drop_every", "drop_factor"}}
@@ -187,16 +198,20 @@ class ScheduleSettings(Section):
 class AugmentationSettings(Section):
     """Random views of an image: largest relative changes; 0 is off."""
 
-    flip: Truth = Field(description="left and right, every other time")
+    flip: Truth = Field(default=True, description="left and right, every other time")
     scale: Annotated[
         tuple[Positive, Positive], values(2, "two numbers, smallest and largest, as in [0.5, 2]")
-    ] = Field(description="log-uniform range; crop or ignore-pad")
-    brightness: Share = Field(description="largest change, as a share of white")
-    contrast: Share = Field(description="largest relative change about the image's mean")
-    saturation: Share = Field(description="largest relative change about grey")
-    channel_gain: Share = Field(description="largest relative change of each channel")
-    gamma: Share = Field(description="largest relative change of the exponent")
-    blur: NotNegative = Field(description="largest standard deviation in pixels")
+    ] = Field(
+        default=(1, 1), description="log-uniform range of sizes; larger is cropped, smaller padded"
+    )
+    brightness: Share = Field(
+        default=0, description="largest change, as a share of white; 0 is off"
+    )
+    contrast: Share = Field(default=0, description="largest relative change about the image's mean")
+    saturation: Share = Field(default=0, description="largest relative change about grey")
+    channel_gain: Share = Field(default=0, description="largest relative change of each channel")
+    gamma: Share = Field(default=0, description="largest relative change of the exponent")
+    blur: NotNegative = Field(default=0, description="largest standard deviation in pixels")
 
     @field_validator("scale")
     @classmethod
@@ -213,16 +228,22 @@ class SourceTrainingSettings(Section):
     """Training on the labelled source images (round 0)."""
 
     weights: OptionalWeights = Field(
-        description="weights trained on the source already: nothing is trained then"
+        default=None,
+        description="{file: ...}: of a training on the source, which is then left out",
     )
-    steps: Count = Field(description="batches trained on")
-    batch: Count = Field(description="images a step")
-    freeze_batchnorm: Truth = Field(description="keep batch-norm statistics as they were loaded")
-    optimizer: OptimizerSettings
-    schedule: ScheduleSettings
-    augmentation: AugmentationSettings
+    steps: Count = Field(default=1200, description="batches trained on")
+    batch: Count = Field(default=8, description="images a step")
+    freeze_batchnorm: Truth = Field(
+        default=False, description="true: statistics as they were loaded, for batches of one image"
+    )
+    optimizer: OptimizerSettings = OptimizerSettings(
+        name="adamw", learning_rate=3e-3, weight_decay=1e-2
+    )
+    schedule: ScheduleSettings = ScheduleSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
     rare_classes: OptionalTemperature = Field(
-        description="temperature at which images of rare classes come more often; null: all alike"
+        default=None,
+        description="temperature at which images of rare classes come more often",
     )
 
 
@@ -246,18 +267,20 @@ OptionalShare = Annotated[Share | None, BeforeValidator(nothing)]
 class HealthSettings(Section):
     """Limits of a round, against the round before (docs/health.md); null switches one off."""
 
-    kept: OptionalShare = Field(description="lowest share of the patches' pixels that may teach")
+    kept: OptionalShare = Field(
+        default=0.1, description="lowest share of the patches' pixels kept: less teaches too little"
+    )
     histogram: OptionalShare = Field(
-        description="highest total variation between the histograms of predicted classes"
+        default=0.2, description="highest share of pixels that moved to other classes, net"
     )
     agreement: OptionalShare = Field(
-        description="lowest share of pixels with the same predicted class"
+        default=0.7, description="lowest share of pixels with the same class: else labels are noise"
     )
     entropy: Annotated[NotNegative | None, BeforeValidator(nothing)] = Field(
-        description="lowest mean entropy, as a share of that of the round before"
+        default=0.3, description="lowest mean entropy, times the last: sure of all, right or wrong"
     )
     classes: OptionalShare = Field(
-        description="lowest share of its pixels that a class may be left with"
+        default=0.05, description="lowest share of its pixels that a class is left with: it is lost"
     )
 
 
@@ -265,20 +288,27 @@ class RoundsSettings(Section):
     """The rounds of adaptation."""
 
     method: Literal["retrain", "batch_norm"] = Field(
-        description="batch_norm re-estimates statistics on the target and trains nothing"
+        default="retrain",
+        description="or batch_norm: re-estimate statistics on the target (a control)",
     )
     portions: Portions = Field(
-        description="p of each round: a list, or {first, step, rounds}; an empty list: no round"
+        default=[0.3, 0.4, 0.5],
+        description="p of each round: a few hundred images need more than the paper's {first: 0.1, "
+        "step: 0.05, rounds: 7}; []: no round",
     )
     target_statistics: Share = Field(
-        description="share of the target in the batch-norm statistics that the rounds begin with; "
-        "0: those of source training"
+        default=0,
+        description="share of the target in the batch-norm statistics that they begin with; 0: none",
     )
     on_collapse: Literal["warn", "stop", "revert"] = Field(
-        description="where a limit is passed: say so, or do not train the round, or go on with the "
-        "weights of the round before"
+        default="warn",
+        description="where a limit of health is passed: warn; stop before training; or revert: go "
+        "on with the weights of the round before",
     )
-    health: HealthSettings
+    health: HealthSettings = Field(
+        default=HealthSettings(),
+        description="limits of each round against the one before; null: none",
+    )
 
     @field_validator("portions")
     @classmethod
@@ -308,11 +338,11 @@ class PredictionSettings(Section):
     """From which views of a target image its labels come; evaluation has one view always."""
 
     scales: Annotated[list[Positive], Field(min_length=1)] = Field(
-        description="of the input; probabilities are the mean over them"
+        default=[1], description="of the input; several: the mean of their probabilities"
     )
-    flip: Truth = Field(description="mirror images too, at each scale")
+    flip: Truth = Field(default=False, description="true: mirror images too")
     agreement: Truth = Field(
-        description="a pixel teaches only where all of these views predict the same class"
+        default=False, description="true: a pixel teaches only where all of these views agree"
     )
 
     @field_validator("scales")
@@ -331,20 +361,23 @@ class SelectionSettings(Section):
     """Which target images are confident."""
 
     scope: Literal["class", "global"] = Field(
-        description="the most confident images of each class, or of all classes together"
+        default="class", description="or global: the most confident images of all classes together"
     )
     minimum_per_class: Whole = Field(
-        description="take at least so many images of every class that is predicted"
+        default=0, description="take at least so many images of every class that is predicted"
     )
-    min_pixels: Count = Field(description="fewer pixels of a class in an image do not count")
+    min_pixels: Count = Field(
+        default=10, description="fewer pixels of a class in an image say nothing about it"
+    )
     missing_classes: Literal["ignore", "trust"] = Field(
-        description="classes that no source label has: not counted in K and never a pseudo-label, "
-        "or both (method row 7)"
+        default="ignore",
+        description="classes that no source label has: never a pseudo-label; or trust",
     )
     resample: Truth = Field(
-        description="from the second round on, draw as many images with repeats (method row 1)"
+        default=False,
+        description="true: draw the images with repeats from round 2 on",
     )
-    extra_images: Whole = Field(description="images used beyond the selection (method row 2)")
+    extra_images: Whole = Field(default=0, description="images used beyond the selection")
 
     def idle(self) -> set[str]:
         return {"minimum_per_class"} if self.scope == "global" else set()
@@ -354,13 +387,14 @@ class ThresholdSettings(Section):
     """Which pixels of the patches are reliable."""
 
     estimator: Literal["at_rank", "pooled", "rate", "none"] = Field(
-        description="tau from the first image not taken, pooled over its neighbours, so that the "
-        "share p of each class's pixels is kept, or no filter"
+        default="at_rank",
+        description="tau from the first image not taken; pooled: its neighbours too; rate: each "
+        "class keeps the share p of its pixels; none: all",
     )
-    pool: Count = Field(description="of pooled: ranked images on each side of the rank")
+    pool: Count = Field(default=3, description="of pooled: images on each side")
     constant_entropy: Literal["zero", "nan"] = Field(
-        description="normalised entropy of a class with one value in an image; nan counts as "
-        "reliable (method row 3)"
+        default="zero",
+        description="where a class has one entropy in an image; nan: counts as reliable",
     )
 
     def idle(self) -> set[str]:
@@ -382,15 +416,20 @@ Scale = Annotated[
 class PatchesSettings(Section):
     """The crops of the selected images."""
 
-    per_image: Count = Field(description="crops of every selected image")
+    per_image: Count = Field(default=4, description="crops of every selected image")
     scale: Scale = Field(
-        description="crops of 1/scale of each side, scaled up; 1 is self-training; below 1 the "
-        "whole image, scaled down; {from, to}: drawn; a list of these: one after the other"
+        default=2.0,
+        description="crops of 1/scale of each side, scaled up; 1 is self-training; [1.5, 2, 3]: in "
+        "turn; {from: 1, to: 3}: drawn; below 1: the whole image, scaled down; [1, {from: 0.5, to: "
+        "2}]: half at 1",
     )
     reliability: Literal["nearest", "bilinear"] = Field(
-        description="how the filter is scaled up; bilinear shrinks what is left out (method row 8)"
+        default="nearest",
+        description="how the filter is scaled up; bilinear lets unsure regions shrink",
     )
-    claim_images: Whole = Field(description="images on which the paper's claim is measured")
+    claim_images: Whole = Field(
+        default=50, description="images on which the paper's claim is measured"
+    )
 
     @field_validator("scale")
     @classmethod
@@ -419,10 +458,10 @@ class PatchesSettings(Section):
 class FocalSettings(Section):
     """The focal term of the patches' loss."""
 
-    beta: NotNegative = Field(description="weight")
-    gamma: NotNegative = Field(description="exponent of (1 - probability)")
+    beta: NotNegative = Field(default=0.1, description="weight")
+    gamma: NotNegative = Field(default=3, description="exponent of (1 - probability)")
     over: Literal["pixels", "mean"] = Field(
-        description="pixel by pixel, or of the mean loss as one number (method row 9)"
+        default="pixels", description="or mean, of the mean loss as one number"
     )
 
 
@@ -430,15 +469,17 @@ class TeacherSettings(Section):
     """A moving average of the weights that labels the patches as they go (DACS)."""
 
     momentum: ShareBelowOne = Field(
-        description="share of the average that stays at each step; 0: none, labels are those of "
-        "the round's beginning"
+        default=0,
+        description="share of the average that stays at each step; 0: no teacher",
     )
     confidence: Share = Field(
+        default=0.968,
         description="probability from which a pixel is sure; the share of sure pixels is the "
-        "weight of a patch"
+        "weight of a patch",
     )
     labels: Literal["hard", "soft"] = Field(
-        description="the most probable class, or all probabilities as they are"
+        default="hard",
+        description="the most probable class; or soft: all probabilities as they are",
     )
 
     def idle(self) -> set[str]:
@@ -448,46 +489,62 @@ class TeacherSettings(Section):
 class RetrainingSettings(Section):
     """Training of one round, on source images and patches."""
 
-    epochs: Count = Field(description="passes over the patches of the selected images")
-    source_batch: Count = Field(description="source images a step")
-    target_batch: Count = Field(description="patches a step")
-    target_weight: NotNegative = Field(description="of the patches' loss; 0: the source only")
-    source_zoom: Share = Field(
-        description="share of source images replaced by crops scaled up by 2 (a control)"
+    epochs: Count = Field(
+        default=2, description="each selected image is seen epochs x patches.per_image times"
     )
-    freeze_batchnorm: Truth = Field(description="keep statistics as the source left them")
+    source_batch: Count = Field(default=4, description="source images a step")
+    target_batch: Count = Field(default=4, description="patches a step")
+    target_weight: NotNegative = Field(
+        default=1, description="of the patches' loss; 0 trains on with the source only (a control)"
+    )
+    source_zoom: Share = Field(
+        default=0, description="share of source images that are crops scaled up by 2 (a control)"
+    )
+    freeze_batchnorm: Truth = Field(
+        default=True, description="statistics that see patches would confound the comparison"
+    )
     empty_patch: Literal["zero", "nan"] = Field(
-        description="loss of patches without a reliable pixel, in training.csv (method row 11)"
+        default="zero",
+        description="loss of patches without a reliable pixel; or nan, in training.csv",
     )
     carry_optimizer: Truth = Field(
-        description="the optimiser's moments go on from round to round (method row 14)"
+        default=False,
+        description="true: the optimiser's moments go on from round to round",
     )
-    focal: FocalSettings
-    optimizer: OptimizerSettings
-    schedule: ScheduleSettings
-    augmentation: AugmentationSettings = Field(description="of the source images")
-    target_augmentation: AugmentationSettings = Field(description="of the patches")
+    focal: FocalSettings = Field(
+        default=FocalSettings(), description="the focal term of the patches' loss"
+    )
+    optimizer: OptimizerSettings = OptimizerSettings(
+        name="adam", learning_rate=3e-4, weight_decay=0
+    )
+    schedule: ScheduleSettings = ScheduleSettings()
+    augmentation: AugmentationSettings = Field(
+        default=AugmentationSettings(), description="of the source images"
+    )
+    target_augmentation: AugmentationSettings = Field(
+        default=AugmentationSettings(), description="of the patches"
+    )
     rare_classes: OptionalTemperature = Field(
-        description="temperature at which source images and patches of rare classes come more "
-        "often; null: all alike"
+        default=None, description="as in source_training, for source images and patches"
     )
     target_colors: Share = Field(
-        description="share of source images that are given the colours of a target image"
+        default=0, description="share of source images in the colours of a target image"
     )
     class_mix: Share = Field(
-        description="share of patches into which half of the classes of a source image are pasted"
+        default=0, description="share of patches with half of a source image's classes pasted in"
     )
     label_weights: Literal["mask", "confidence"] = Field(
-        description="labels count or do not, by their threshold; or all do, by their confidence"
+        default="mask", description="or confidence: all labels count, by 1 - normalised entropy"
     )
-    teacher: TeacherSettings
+    teacher: TeacherSettings = Field(
+        default=TeacherSettings(),
+        description="a moving average of the weights labels the patches (DACS)",
+    )
     consistency: NotNegative = Field(
-        description="weight of the loss of contradicting the prediction for the same patch at half "
-        "its scale"
+        default=0, description="weight of: no contradiction between a patch and its half size"
     )
     anchor: NotNegative = Field(
-        description="pull towards the source-trained weights: share of the distance per step, "
-        "times the learning rate"
+        default=0, description="pull towards the source-trained weights, per learning rate"
     )
 
 
@@ -495,7 +552,7 @@ class EvaluationSettings(Section):
     """What evaluation keeps beside the numbers."""
 
     pictures: Annotated[int, Field(ge=0, le=64), BeforeValidator(number)] = Field(
-        description="validation images kept with their predictions, evenly spread"
+        default=6, description="validation images kept with their predictions, evenly spread"
     )
 
 
@@ -503,24 +560,27 @@ class ReportSettings(Section):
     """What the report shows."""
 
     classes: str = Field(
-        description="over which classes the headline is: all, or the name of a subset"
+        default="all",
+        description="of the headline: all, or a subset of them, such as 16 classes",
     )
     gallery: Annotated[int, Field(ge=0, le=64), BeforeValidator(number)] = Field(
-        description="images shown with every experiment's prediction"
+        default=4, description="images shown with every experiment's prediction"
     )
 
 
 class ResourceSettings(Section):
     """What jobs use; no result depends on it."""
 
-    threads: Count = Field(description="of a job that runs the network")
-    gpus_per_job: Count = Field(description="device slots of a job that runs the network")
-    save_minutes: Positive = Field(description="between saved states of a long stage")
+    threads: Count = Field(default=2, description="of a job that runs the network")
+    gpus_per_job: Count = Field(
+        default=1, description="device slots of such a job; a job computes on one of them so far"
+    )
+    save_minutes: Positive = Field(default=5, description="between saved states of a long stage")
     save_steps: Annotated[Count | None, BeforeValidator(nothing)] = Field(
-        description="or steps (images, where a stage goes image by image) between them"
+        default=None, description="or steps (images where there are no steps) between them"
     )
     deterministic: Truth = Field(
-        description="on CUDA the same bits in every run; false takes faster kernels"
+        default=True, description="on CUDA the same bits in every run; false takes faster kernels"
     )
 
 
@@ -535,22 +595,57 @@ class ExperimentRow(BaseModel):
     description: str = Field(default="", description="what it is, in words, for the report")
 
 
+EXPERIMENTS = [
+    ExperimentRow(
+        name="lse",
+        role="method",
+        description="labels predicted at the original scale teach patches scaled up by 2 (the "
+        "paper)",
+    ),
+    ExperimentRow(
+        name="self_training",
+        role="control",
+        description="the same selection and thresholds, but whole images at their original scale",
+        patches={"scale": 1},
+    ),
+    ExperimentRow(
+        name="source_zoom",
+        role="control",
+        description="no target loss, as many steps as its own selection gives; half of the source "
+        "images are crops scaled up by 2, with true labels",
+        retraining={"target_weight": 0, "source_zoom": 0.5},
+    ),
+    ExperimentRow(
+        name="batch_norm",
+        role="control",
+        description="the source-only weights with batch-norm statistics of the target",
+        rounds={"method": "batch_norm"},
+    ),
+]
+
+
 class ExperimentSettings(Section):
     """All that an experiment's row may override, resolved."""
 
-    data: DataSettings
+    data: DataSettings = DataSettings()
     compatibility: Literal["none", "authors_code"] = Field(
-        description="authors_code: every switch as in the released program (docs/method.md)"
+        default="none", description="authors_code: every switch as released (docs/method.md)"
     )
-    network: Network = Field(description="the network, and what an image is to it")
-    source_training: SourceTrainingSettings
-    rounds: RoundsSettings
-    prediction: PredictionSettings
-    selection: SelectionSettings
-    threshold: ThresholdSettings
-    patches: PatchesSettings
-    retraining: RetrainingSettings
-    evaluation: EvaluationSettings
+    network: Network = Field(
+        default=CompactSettings(name="compact"),
+        description="the network, and what an image is to it",
+    )
+    source_training: SourceTrainingSettings = SourceTrainingSettings()
+    rounds: RoundsSettings = RoundsSettings()
+    prediction: PredictionSettings = Field(
+        default=PredictionSettings(),
+        description="of the target images: whence scores, labels and entropy come",
+    )
+    selection: SelectionSettings = SelectionSettings()
+    threshold: ThresholdSettings = ThresholdSettings()
+    patches: PatchesSettings = PatchesSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
 
     @property
     def round_count(self) -> int:
@@ -573,16 +668,29 @@ class ExperimentSettings(Section):
 class ProjectSettings(ExperimentSettings):
     """The whole configuration."""
 
-    project: FolderName = Field(description="names results/report/<project>/")
-    seeds: list[Whole] = Field(min_length=1, description="one training of everything per seed")
+    project: FolderName = Field(
+        default="streets",
+        description="names results/report/<project>/ and results/experiments/<project>/",
+    )
+    seeds: list[Whole] = Field(
+        default=[0],
+        min_length=1,
+        description="one training of everything per seed; several give mean and sd",
+    )
     experiments: list[ExperimentRow] = Field(
-        min_length=1, description="each row is this configuration with its own overrides"
+        default=EXPERIMENTS,
+        min_length=1,
+        description="each row is the configuration above with its own overrides; source-only is "
+        "round 0 of each",
     )
-    report: ReportSettings
+    report: ReportSettings = ReportSettings()
     code: dict[str, Literal["pinned"]] = Field(
-        description="stage -> pinned: keep its results over a harmless change of code"
+        default={},
+        description="{train_source: pinned} keeps results over harmless new code",
     )
-    resources: ResourceSettings
+    resources: ResourceSettings = Field(
+        default=ResourceSettings(), description="these have no say in any result's name"
+    )
 
 
 @dataclass(frozen=True)
