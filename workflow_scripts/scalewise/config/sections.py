@@ -298,7 +298,7 @@ class RoundsSettings(Section):
     )
     target_statistics: Share = Field(
         default=0,
-        description="share of the target in the batch-norm statistics that they begin with; 0: none",
+        description="share of the target in the batch-norm statistics they begin with; 0: none",
     )
     on_collapse: Literal["warn", "stop", "revert"] = Field(
         default="warn",
