@@ -1,6 +1,6 @@
 """The tables of docs/recipe.md, from the reports of finished projects.
 
-    python benchmarks/recipe_study.py recipe_night recipe_haze recipe_town recipe_dusk
+    python benchmarks/recipe_study.py recipe_winter recipe_haze recipe_town recipe_dusk
 
 Reads `results/report/<project>/summary.csv` of each; prints a table of all gaps and one of paired
 differences for each, as Markdown. With --csv FILE the last round of every row and seed goes there.
