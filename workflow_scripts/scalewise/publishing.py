@@ -46,12 +46,12 @@ def publish(files: Sequence[Path], project: str, key: str) -> Path:
     for source in copied:
         with replacing(target / source.name) as temporary:
             shutil.copyfile(source, temporary)
-    for old in target.iterdir():
-        if old.is_file() and old.name not in {*(f.name for f in copied), KEY_FILE}:
-            old.unlink()
     for source in files:
         if source.name == FIGURES:
             _unpack(source, target / Path(FIGURES).stem)
+    for old in target.iterdir():
+        if old.is_file() and old.name not in {*(f.name for f in copied), KEY_FILE}:
+            old.unlink()
     write_text(target / KEY_FILE, json.dumps({"key": key}) + "\n")
     return target
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -194,13 +195,6 @@ def build(
     warnings = warnings or {}
     reference = next((name for name in rows["reference"] if name), "")
     barred = set(figures.with_bars(project.experiments))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     inline = {name: _inline(figure.svg) for name, figure in drawn.items()}
     reference_rows = published.fitting(parts.formats, project.classes)
     means = claim.overall(parts.claim)
@@ -251,13 +245,24 @@ def build(
         "dash": NONE,
         "not_evaluated": NOT_EVALUATED,
     }
-    template = environment.get_template("page.html.j2")
+    template = _templates().get_template("page.html.j2")
     room = MOST_BYTES - 100_000 - len(template.render(context).encode())
     # a fifth for the patches; what they leave is for the pictures
     patches = gallery.patches(project, parts.rounds, room // 5)
     room -= sum(len(t["png"]) + 300 for p in patches or [] for i in p["images"] for t in i["tiles"])
     pictures = gallery.build(project, evaluations, room)
     return template.render({**context, "gallery": pictures, "patches": patches})
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
 
 
 def _matrices(
@@ -396,6 +401,7 @@ def _overview(
     names = [e["name"] for e in project.experiments]
     last = {name: int(own.max()) for name, own in per_class.groupby("experiment")["round"]}
     first = next((name for name in names if name in last), None)
+    promised = {e["name"]: int(e.get("rounds", project.rounds)) for e in project.experiments}
 
     def row(title: str, key: str, values: pd.DataFrame) -> dict[str, Any]:
         """values: columns experiment, seed, round, value."""
@@ -406,11 +412,12 @@ def _overview(
         start = by_round[first] if first in by_round else pd.DataFrame()
         found = []
         for name in names:
-            if last.get(name, 0) < 1:
+            # an experiment without rounds ends where it starts
+            if last.get(name, -1) < min(promised[name], 1):
                 found.append({"mean": NOT_EVALUATED, "value": np.nan, "change": "", "tone": ""})
                 continue
             own, number = by_round[name], last[name]
-            change = (own[number] - own[0]).mean() if 0 in own else np.nan
+            change = (own[number] - own[0]).mean() if number and 0 in own else np.nan
             found.append(_shown(own[number].mean(), change))
         return {
             "name": title,
