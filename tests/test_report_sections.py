@@ -53,7 +53,8 @@ def lse(tmp_path):
     thresholds_csv.write(
         tmp_path / "compute_thresholds/thresholds.csv",
         [Threshold("road", 0.5, "b", 2, 3, 0.25, 1000),
-         Threshold("car", 0.125, "c", 2, 2, 0.5, 200), Threshold("train", 1.0, "", 0, 0, math.nan, 0)],
+         Threshold("car", 0.125, "c", 2, 2, 0.5, 200),
+         Threshold("train", 1.0, "", 0, 0, math.nan, 0)],
     )  # fmt: skip
     return one
 
@@ -371,6 +372,13 @@ class TestFigureFiles:
             found = {p.name: p.read_bytes() for p in (place / "figures").iterdir()}
             assert found == contents
         assert sorted(p.name for p in place.iterdir()) == ["figures", "report.json"]
+
+    def test_a_damaged_archive_is_told_from_others(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path("figures.zip").write_bytes(b"PK, and then nothing")
+        with pytest.raises(UserError, match="figures.zip: damaged"):
+            publishing.publish([Path("figures.zip")], "streets", "0123")
+        assert publishing.published_key("streets") is None
 
     def test_a_name_in_an_archive_leads_to_no_other_folder(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -755,7 +755,7 @@ class TestPage:
         described, evaluations = whole_project()
         few = Project(**{**vars(described), "gallery": 1})
         page = build(few, evaluations, [], {})
-        assert 'alt="a&lt;b: image"' in page and "second: image" not in page
+        assert page.count(': image"') == 1
 
     def test_different_source_networks_have_their_own_pictures(self):
         evaluations = [

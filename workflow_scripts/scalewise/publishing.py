@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scalewise.artifacts.atomic import replacing, write_text
+from scalewise.errors import UserError
 
 KEY_FILE = "report.json"
 # How many figures there are depends on the results, and the files of a stage are fixed before it
@@ -68,13 +69,21 @@ def pack(path: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """The files of an archive, by their bare names, and no others in the folder."""
+    """The files of an archive, by their bare names, and no others in the folder.
+
+    Raises UserError where it is damaged."""
     folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path) as archive:
-        names = {Path(entry.filename).name: entry for entry in archive.infolist()}
-        for name, entry in names.items():
-            with replacing(folder / name) as temporary:
-                temporary.write_bytes(archive.read(entry))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {Path(entry.filename).name: entry for entry in archive.infolist()}
+            for name, entry in names.items():
+                with replacing(folder / name) as temporary:
+                    temporary.write_bytes(archive.read(entry))
+    except zipfile.BadZipFile as error:
+        raise UserError(
+            f"{path}: damaged ({error}): remove the folder {path.parent} and start again: the "
+            "report is made anew"
+        ) from None
     for old in folder.iterdir():
         if old.is_file() and old.name not in names:
             old.unlink()

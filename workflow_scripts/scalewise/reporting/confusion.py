@@ -133,6 +133,6 @@ def drawing(matrix: np.ndarray, classes: Sequence[str]) -> figures.Drawing:
         axes.set_xlabel("predicted class")
         axes.set_ylabel("label")
         bar = figure.colorbar(shown, ax=axes, shrink=0.7)
-        bar.solids.set_rasterized(False)
+        bar.solids.set(rasterized=False, edgecolor="face")
         bar.set_label("pixels of the label (%)")
         return figures.Drawing(figure)

@@ -167,8 +167,9 @@ def panels(
         top: the highest value shown, where there is one; the lowest is 0 then.
         zero: a line at 0.
     """
-    table = table[np.isfinite(table[value].astype(float))]
     classes = list(dict.fromkeys(table["class"]))
+    table = table[np.isfinite(table[value].astype(float))]
+    classes = [name for name in classes if (table["class"] == name).any()]
     columns = min(4, max(len(classes), 1))
     rows = max(math.ceil(len(classes) / columns), 1)
     with styled():
