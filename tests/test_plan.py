@@ -315,6 +315,23 @@ def test_the_report_reads_what_the_check_of_the_data_says_when_there_is_one(tmp_
     assert "check" not in without.inputs and without.key != plan.report.key
 
 
+def test_the_report_is_told_of_stages_that_it_does_not_wait_for(tmp_path):
+    plan = make_plan(tmp_path)
+    told = dict(
+        zip(map(tuple, plan.report.settings["evaluations"]), plan.report.settings["stages"],
+            strict=True)
+    )  # fmt: skip
+    for r in plan.rounds:
+        folders = {name: stage.folder for name, stage in r.stages.items()}
+        assert told[r.experiment, r.seed, r.number] == folders
+    # weights and patches that were cleared away are not made again for a page
+    read = {source.stage.name for source in plan.report.sources}
+    assert read == {"check_data", "evaluate", "check_round", "audit_pseudo_labels"}
+    assert plan.report.settings["formats"] == dict.fromkeys(
+        ("source", "target", "validation"), "streets"
+    )
+
+
 def test_a_report_of_what_is_finished_reads_no_check_that_is_not(tmp_path, monkeypatch):
     plan = make_plan(tmp_path)
     for finished in ({"evaluate"}, {"evaluate", "check_data"}):

@@ -1,10 +1,10 @@
 """report: one page and the tables behind it, from the evaluations of a project.
 
-Writes `index.html`, `per_class_iou.csv`, `summary.csv`, both as LaTeX (`.tex`), `summary.txt`, and
-copies them to their stable place, `results/report/<project>/`.
+Writes `index.html`, its figures as PNG and SVG (`figures.zip`), `per_class_iou.csv`,
+`summary.csv`, both as LaTeX (`.tex`), `summary.txt`, and copies them to their stable place,
+`results/report/<project>/`, the figures into `figures/` there.
 """
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +12,11 @@ import pandas as pd
 from scalewise.artifacts import audit_csv, health_csv, iou_csv, pictures_h5, table
 from scalewise.artifacts.atomic import replacing, write_text
 from scalewise.job import Job, run
-from scalewise.publishing import REPORT_FILES, publish
-from scalewise.reporting import latex, page, tables
+from scalewise.publishing import FIGURES, REPORT_FILES, pack, publish
+from scalewise.reporting import confusion, latex, page, tables
+from scalewise.reporting.figures import Drawing
+from scalewise.reporting.provenance import facts, records_behind, warnings_in
+from scalewise.reporting.rounds import RoundFiles
 
 
 def read_evaluation(experiment: str, seed: int, number: int, iou: Path, pictures: Path):
@@ -28,44 +31,25 @@ def read_evaluation(experiment: str, seed: int, number: int, iou: Path, pictures
     )
 
 
-def facts(settings: dict, evaluated: list[Path]) -> dict[str, str]:
-    """What a reader wants to know of how the numbers were made."""
-    records = [json.loads((p.parent / "settings.json").read_text()) for p in evaluated]
-
-    def different(get) -> str:
-        return "; ".join(dict.fromkeys(get(r) for r in records))
-
-    found = {
-        "Evaluated with": different(
-            lambda r: ", ".join(f"{k} {r['versions'][k]}" for k in ("python", "torch", "numpy"))
-        ),
-        "Evaluated on": different(lambda r: f"{r['device']}, {r['threads']} threads"),
-        "Portion p by round, where a row says nothing else": ", ".join(
-            f"{p:g}" for p in settings["portions"]
-        )
-        + " (each of K classes gives p / K of its images)",
-    }
-    if settings["pinned"]:
-        found["Stages kept over a change of code (code: pinned)"] = ", ".join(settings["pinned"])
-    return found
+def project_of(settings: dict) -> tables.Project:
+    """What the report is about."""
+    names = ("classes", "subsets", "experiments", "rounds", "gallery", "headline", "untaught")
+    return tables.Project(
+        name=settings["project"],
+        colors=[tuple(c) for c in settings["colors"]],
+        **settings["data"],
+        **{name: settings[name] for name in names},
+    )
 
 
-def warnings_of(files: list[Path]) -> dict[str, list[str]]:
-    """Stage -> what it warns of in its `settings.json`: the stages that made these files, and those
-    that made what they were made from. A stage that was cleared away says nothing."""
-    found: dict[str, dict[str, None]] = {}
-    waiting, seen = [path.parent for path in files], set()
-    for folder in waiting:
-        if folder in seen or not (folder / "settings.json").exists():
-            continue
-        seen.add(folder)
-        record = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        said = record["notes"].get("warnings", [])
-        found.setdefault(record["stage"], {}).update(dict.fromkeys(said))
-        for value in record["inputs"].values():
-            files_of_role = value if isinstance(value, list) else [value]
-            waiting.extend(Path(file["path"]).parent for file in files_of_role)
-    return {stage: list(said) for stage, said in found.items()}
+def figure_files(drawn: dict[str, Drawing]) -> dict[str, bytes]:
+    """Each figure as SVG and as PNG, by file name."""
+    files = {}
+    for name, drawing in drawn.items():
+        # on paper letters are black
+        files[f"{name}.svg"] = drawing.svg.replace("color: #767676", "color: #000", 1).encode()
+        files[f"{name}.png"] = drawing.png
+    return files
 
 
 def report(job: Job) -> None:
@@ -81,20 +65,7 @@ def report(job: Job) -> None:
         tables.Audit(*who, rows=audit_csv.read(path))
         for who, path in zip(s["audits"], job.inputs("audit"), strict=True)
     ]
-    project = tables.Project(
-        name=s["project"],
-        classes=s["classes"],
-        colors=[tuple(c) for c in s["colors"]],
-        subsets=s["subsets"],
-        source=s["data"]["source"],
-        target=s["data"]["target"],
-        validation=s["data"]["validation"],
-        experiments=s["experiments"],
-        rounds=s["rounds"],
-        gallery=s["gallery"],
-        headline=s["headline"],
-        untaught=s["untaught"],
-    )
+    project = project_of(s)
     summary = tables.summary(evaluations, s["subsets"])
     headline = tables.headline(summary, project)
     per_class = tables.per_class_iou(evaluations)
@@ -107,16 +78,26 @@ def report(job: Job) -> None:
         with replacing(job.output(name)) as temporary:
             content.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
     check = [job.input("check")] if job.has_input("check") else []
-    warnings = warnings_of(
-        [*check, *job.inputs("iou"), *job.inputs("health"), *job.inputs("audit")]
-    )
+    files = [*check, *job.inputs("iou"), *job.inputs("health"), *job.inputs("audit")]
+    records = records_behind(files)
+    warnings = warnings_in(records)
     if "check_round" in warnings:
         # the stage does not know whose round it was: several experiments may share it
         sentences = {row.sentence for c in checks for row in c.rows}
         others = [said for said in warnings["check_round"] if said not in sentences]
         warnings["check_round"] = [*tables.health_warnings(checks), *others]
-    known = facts(s, job.inputs("iou"))
-    html = page.build(project, evaluations, missing, known, warnings, checks, audits)
+    confusions = [
+        confusion.Confusion(*who, confusion.read(path, s["classes"]))
+        for who, path in zip(s["evaluations"], job.inputs("confusion"), strict=True)
+    ]
+    rounds = [
+        RoundFiles(*who, stages) for who, stages in zip(s["evaluations"], s["stages"], strict=True)
+    ]
+    parts = page.read_parts(rounds, confusions, records, s["classes"], s["formats"])
+    drawn = page.drawings(project, evaluations, audits, parts)
+    pack(job.output(FIGURES), figure_files(drawn))
+    known = facts(s, records)
+    html = page.build(project, evaluations, missing, known, warnings, checks, audits, parts, drawn)
     write_text(job.output("index.html"), html)
     over = project.class_sets[project.headline]
     words = [tables.text_table(headline, over), *tables.sentences(headline)]

@@ -160,6 +160,7 @@ class Job:
             "seed": self.settings.get("seed"),
             "threads": self.threads,
             "device": self.device,
+            "machine": _machine(),
             "versions": {
                 "python": platform.python_version(),
                 **{name: _version(name) for name in packages},
@@ -176,6 +177,17 @@ class Job:
 def _kind(device: str) -> str:
     """Of a device as it is written down, such as "cuda:0 (NVIDIA ...)": cuda."""
     return device.split(":")[0].split(" ")[0]
+
+
+def _machine() -> str:
+    """Processor, cores and system; not its name in the network, since reports are handed on."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        pass  # another system, or a processor that does not say its name there
+    return f"{processor}, {os.cpu_count()} cores, {platform.system()}"
 
 
 def _version(package: str) -> str | None:

@@ -750,6 +750,14 @@ class Plan:
                     for e in self.project.experiments
                 ],
                 "evaluations": [[r.experiment, r.seed, r.number] for r in rounds],
+                # What the page takes from them where it is still there. They are no inputs: what
+                # was cleared away, weights or patches by the gigabyte, must not be made again for
+                # a page.
+                "stages": [{n: s.folder for n, s in r.stages.items()} for r in rounds],
+                "formats": {
+                    which: getattr(settings.data, which).format
+                    for which in ("source", "target", "validation")
+                },
                 "missing": missing,
                 "checks": [list(who) for who in checks],
                 "unchecked": list(unchecked),
@@ -768,6 +776,7 @@ class Plan:
             {
                 **({"check": Source(self.check, "verdict.txt")} if checked else {}),
                 "iou": [Source(r.stages["evaluate"], "iou.csv") for r in rounds],
+                "confusion": [Source(r.stages["evaluate"], "confusion.csv") for r in rounds],
                 "pictures": [Source(r.stages["evaluate"], "pictures.h5") for r in rounds],
                 "health": [Source(stage, "health.csv") for stage in checks.values()],
                 "audit": [Source(r.stages[AUDIT], "audit.csv") for r in audits],

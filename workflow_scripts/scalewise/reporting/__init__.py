@@ -1,10 +1,12 @@
 """The report: tables of numbers, figures, and one self-contained page that shows both.
 
-Everything comes in memory (`tables.Evaluation`, `tables.Project`); nothing here reads or writes
-files, but for the template beside `page`.
+`tables` has what every report shows, from evaluations in memory (`tables.Evaluation`,
+`tables.Project`). Each further section is a module of its own: it reads what its rounds left
+(`rounds`), makes its tables and figures, and has its part of the page in a template beside it.
+`page` puts them together. Nothing here writes a file.
 """
 
-from scalewise.reporting.page import build
+from scalewise.reporting.page import build, drawings, read_parts
 from scalewise.reporting.tables import (
     Audit,
     Check,
@@ -29,9 +31,11 @@ __all__ = [
     "Project",
     "build",
     "class_lists",
+    "drawings",
     "headline",
     "health_warnings",
     "per_class_iou",
+    "read_parts",
     "sentences",
     "summary",
     "text_means",

@@ -1,14 +1,18 @@
-"""Figures as SVG text: the same numbers give the same bytes.
+"""Figures as SVG and PNG: the same numbers give the same bytes.
 
-Letters and axes are drawn in `currentColor`: inside a page they take its ink, and alone they show
-in a grey that reads on white and on black. No figure holds a date or refers to anything outside it.
+Letters and axes of an SVG are drawn in `currentColor`: inside a page they take its ink, and alone
+they show in a grey that reads on white and on black. A PNG is black on white, for papers. No figure
+holds a date or refers to anything outside it.
 """
 
 import io
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import matplotlib
@@ -23,6 +27,9 @@ from scalewise.reporting.tables import ALL_CLASSES
 
 MOST_SHADED = 7
 LONGEST_NAME = 42
+DOTS_PER_INCH = 200  # of a PNG
+# of shares and the like: its lightness alone tells the value, whatever the eye does with its hue
+SCALE = "cividis"
 # Okabe and Ito's palette without black and yellow, which vanish on one of the two backgrounds.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -57,6 +64,46 @@ _STYLE = {
 }
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A figure; it is drawn where it is asked for. Make one inside `styled`."""
+
+    figure: Figure
+
+    @cached_property
+    def svg(self) -> str:
+        """SVG text."""
+        buffer = io.StringIO()
+        self._save(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        text = buffer.getvalue()
+        text = text[text.index("<svg") :]
+        text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r'<g id="[^"]*"', "<g", text)
+        text = text.replace("'DejaVu Sans'", "system-ui").replace(_INK, "currentColor")
+        return text.replace("<svg ", '<svg style="color: #767676" ', 1)
+
+    @cached_property
+    def png(self) -> bytes:
+        """PNG, black on white."""
+        buffer = io.BytesIO()
+        how = {"facecolor": "white", "dpi": DOTS_PER_INCH, "metadata": {"Software": None}}
+        self._save(buffer, format="png", **how)
+        return buffer.getvalue()
+
+    def _save(self, buffer: io.IOBase, **how: Any) -> None:
+        with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+            # A name in a script that the built-in font lacks is drawn by the reader's own font.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            self.figure.savefig(buffer, **how)
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Within it figures are made in this report's style, whatever a reader's own is."""
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
 def look(position: int) -> tuple[str, int]:
     """Colour of the experiment at this position, and the index of its marker: 49 pairs."""
     count = len(COLORS)
@@ -74,11 +121,94 @@ def _lines(experiments: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
     return [(e["name"], i) for i, e in enumerate(experiments) if e.get("role") != "ablation"]
 
 
+def lines(
+    experiments: Sequence[Mapping[str, Any]], present: Iterable[str]
+) -> list[tuple[str, int]]:
+    """Names and positions of the experiments that a figure has room for: of those present, the
+    first seven that are no ablation."""
+    present = set(present)
+    return [(name, i) for name, i in _lines(experiments) if name in present][:MOST_SHADED]
+
+
+def line_style(position: int, experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """How the line of an experiment is drawn; that of a control is dashed."""
+    color, marker = look(position)
+    return {
+        "color": color,
+        "marker": MARKERS[marker],
+        "linestyle": (0, (4, 2)) if experiment.get("role") == "control" else "-",
+        "linewidth": 1.8,
+        "markersize": 5.5,
+    }
+
+
+def handle(style: Mapping[str, Any]) -> Line2D:
+    """A line of a legend."""
+    return Line2D([], [], **style)
+
+
+def panels(
+    table: pd.DataFrame,
+    experiments: Sequence[Mapping[str, Any]],
+    value: str,
+    label: str,
+    *,
+    top: float | None = None,
+    zero: bool = False,
+) -> Drawing:
+    """A small panel for each class: a quantity over the rounds, one line per experiment, the mean
+    over seeds, with a dot for each seed where there are several.
+
+    Args:
+        table: columns experiment, seed, round, class and the quantity; what is not finite is left
+            out.
+        experiments: `Project.experiments`: names, roles, and the order of the colours.
+        value: the quantity's column; label: what it is, with its unit.
+        top: the highest value shown, where there is one; the lowest is 0 then.
+        zero: a line at 0.
+    """
+    classes = list(dict.fromkeys(table["class"]))
+    table = table[np.isfinite(table[value].astype(float))]
+    classes = [name for name in classes if (table["class"] == name).any()]
+    columns = min(4, max(len(classes), 1))
+    rows = max(math.ceil(len(classes) / columns), 1)
+    with styled():
+        shown = lines(experiments, table["experiment"])
+        height = 0.5 + 1.25 * rows + 0.2 * math.ceil(len(shown) / 3)
+        figure = blank(7.2, height)
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        numbers = sorted(map(int, table["round"].unique()))
+        for axes, name in zip(grid.flat, classes, strict=False):
+            for who, i in shown:
+                own = table[(table["class"] == name) & (table["experiment"] == who)]
+                mean = own.groupby("round")[value].mean()
+                style = {**line_style(i, experiments[i]), "linewidth": 1.2, "markersize": 3.5}
+                if own["seed"].nunique() > 1:
+                    dots = {"color": style["color"], "markersize": 2.5, "alpha": 0.6}
+                    axes.plot(own["round"], own[value], ".", **dots)
+                axes.plot(mean.index, mean, **style)
+            axes.set_title(short(name, 20), fontsize=8.5, pad=3)
+            axes.grid(axis="y")
+            axes.tick_params(labelsize=8)
+            axes.set_xticks(numbers)
+            if zero:
+                axes.axhline(0, color=_INK, linewidth=0.7)
+            if top is not None:
+                axes.set_ylim(0, top)
+        for axes in grid.flat[len(classes) :]:
+            axes.set_visible(False)
+        figure.supxlabel("round", fontsize=9.5)
+        figure.supylabel(label, fontsize=9.5)
+        handles = [handle(line_style(i, experiments[i])) for _, i in shown]
+        legend(figure, handles, [name for name, _ in shown], "outside upper center")
+        return Drawing(figure)
+
+
 def miou_over_rounds(
     table: pd.DataFrame,
     experiments: Sequence[Mapping[str, Any]],
     classes: str = ALL_CLASSES,
-) -> str:
+) -> Drawing:
     """Mean IoU after each round, one line per experiment that is no ablation.
 
     The line is the mean over seeds, the band one sample standard deviation to each side (where a
@@ -89,27 +219,18 @@ def miou_over_rounds(
         table: from `tables.summary`; miou in percent.
         experiments: `Project.experiments`: names, roles, and the order of the colours.
         classes: "all" or the name of a subset.
-
-    Returns:
-        SVG text.
     """
     table = table[table["classes"] == classes]
-    with matplotlib.rc_context(_STYLE):
+    with styled():
         lines = _lines(experiments)
         names = [name for name, _ in lines]
         figure, axes = _figure(5.4, 2.9 + 0.2 * math.ceil(len(names) / _legend_columns(names)))
         handles = []
         for name, i in lines:
             own = table[table["experiment"] == name].dropna(subset="miou")
-            color, marker = look(i)
-            drawn = {
-                "color": color,
-                "marker": MARKERS[marker],
-                "linestyle": (0, (4, 2)) if experiments[i].get("role") == "control" else "-",
-                "linewidth": 1.8,
-                "markersize": 5.5,
-            }
-            handles.append(Line2D([], [], **drawn))
+            drawn = line_style(i, experiments[i])
+            color = drawn["color"]
+            handles.append(handle(drawn))
             per_round = own.groupby("round")["miou"]
             mean, sd = per_round.mean(), per_round.std(ddof=1)
             if sd.notna().any() and len(lines) <= MOST_SHADED:
@@ -124,11 +245,13 @@ def miou_over_rounds(
         axes.set_xlabel("round")
         axes.set_ylabel("mIoU (%)")
         axes.grid(axis="y")
-        _legend(figure, handles, names)
-        return _svg(figure)
+        legend(figure, handles, names)
+        return Drawing(figure)
 
 
-def ablations(pairs: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], reference: str) -> str:
+def ablations(
+    pairs: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], reference: str
+) -> Drawing:
     """How far each ablation ends from the method that it is set against, one row per ablation.
 
     The marker is the mean over paired seeds, the line one sample standard deviation to each side,
@@ -138,12 +261,9 @@ def ablations(pairs: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], ref
         pairs: from `tables.paired_differences`; differences in points of mIoU.
         experiments: `Project.experiments`: names, roles, and the order of the colours.
         reference: name of the method.
-
-    Returns:
-        SVG text.
     """
     rows = [(e["name"], i) for i, e in enumerate(experiments) if e.get("role") == "ablation"]
-    with matplotlib.rc_context(_STYLE):
+    with styled():
         figure, axes = _figure(5.4, 0.8 + 0.27 * len(rows))
         for y, (name, i) in enumerate(rows):
             own = pairs.loc[pairs["experiment"] == name, "difference"].astype(float)
@@ -156,15 +276,15 @@ def ablations(pairs: pd.DataFrame, experiments: Sequence[Mapping[str, Any]], ref
                 axes.plot(own, [y + 0.22] * len(own), ".", color=color, markersize=3.5, alpha=0.8)
             axes.plot(mean, y, color=color, marker=MARKERS[marker], markersize=6)
         axes.axvline(0, color=_INK, linewidth=0.9)
-        axes.set_yticks(range(len(rows)), [_short(name, 28) for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [short(name, 28) for name, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"mIoU (%) above or below {_short(reference, LONGEST_NAME)}")
+        axes.set_xlabel(f"mIoU (%) above or below {short(reference, LONGEST_NAME)}")
         axes.grid(axis="x")
-        return _svg(figure)
+        return Drawing(figure)
 
 
-def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> str:
+def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> Drawing:
     """IoU of each class: source-only against the last round, of the experiments `with_bars`.
 
     A bar is the mean over seeds of the experiment's last round, the upright line on it the mean of
@@ -173,15 +293,12 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
     Args:
         table: from `tables.per_class_iou`; iou in percent.
         experiments: `Project.experiments`: names and the order of the colours.
-
-    Returns:
-        SVG text.
     """
     classes = list(dict.fromkeys(table["class"]))
     shown = {name: look(i)[0] for name, i in _lines(experiments)[:MOST_SHADED]}
     count = max(len(shown), 1)
     step = 0.8 / count
-    with matplotlib.rc_context(_STYLE):
+    with styled():
         height = len(classes) * max(0.24, 0.11 * count + 0.06)
         figure, axes = _figure(5.4, 1.0 + height + 0.1 * count)
         for i, (name, color) in enumerate(shown.items()):
@@ -199,7 +316,7 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
             axes.vlines(
                 begin[drawn], at[drawn] - step * 0.5, at[drawn] + step * 0.5, _INK, linewidth=1.6
             )
-        axes.set_yticks(range(len(classes)), [_short(name, 28) for name in classes])
+        axes.set_yticks(range(len(classes)), [short(name, 28) for name in classes])
         axes.set_ylim(len(classes) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(0, 100)
@@ -207,49 +324,42 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
         axes.grid(axis="x")
         handles = [Patch(color=color) for color in shown.values()]
         tick = Line2D([], [], color=_INK, marker="|", markersize=9, linestyle="", markeredgewidth=2)
-        _legend(figure, [tick, *handles], ["source-only", *shown], "outside upper center")
-        return _svg(figure)
+        legend(figure, [tick, *handles], ["source-only", *shown], "outside upper center")
+        return Drawing(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
+def blank(width: float, height: float) -> Figure:
     """A figure of width x height inches, drawn without pyplot and its global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    figure = blank(width, height)
     return figure, figure.add_subplot()
 
 
 def _legend_columns(names: Sequence[str]) -> int:
-    longest = max((len(_short(name, LONGEST_NAME)) for name in names), default=0)
+    longest = max((len(short(name, LONGEST_NAME)) for name in names), default=0)
     return max(1, min(len(names), 66 // (longest + 6)))
 
 
-def _legend(
+def legend(
     figure: Figure, handles: list, names: list[str], where: str = "outside lower center"
 ) -> None:
+    """A legend outside of the axes."""
     # Names are set afterwards: matplotlib would leave out those that start with an underscore.
     if not handles:
         return
     columns = _legend_columns(names)
-    names = [_short(name, LONGEST_NAME) for name in names]
+    names = [short(name, LONGEST_NAME) for name in names]
     blanks = ["n" * len(name) for name in names]
-    legend = figure.legend(handles, blanks, loc=where, ncols=columns, fontsize=9)
-    for text, name in zip(legend.get_texts(), names, strict=True):
+    made = figure.legend(handles, blanks, loc=where, ncols=columns, fontsize=9)
+    for text, name in zip(made.get_texts(), names, strict=True):
         text.set_text(name)
 
 
-def _short(name: str, most: int) -> str:
+def short(name: str, most: int) -> str:
+    """A name that would crowd out the figure is cut."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    with warnings.catch_warnings():
-        # A name in a script that the built-in font lacks is drawn by the reader's own font.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    text = text.replace("'DejaVu Sans'", "system-ui").replace(_INK, "currentColor")
-    return text.replace("<svg ", '<svg style="color: #767676" ', 1)

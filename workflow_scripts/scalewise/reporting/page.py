@@ -1,9 +1,9 @@
 """The report as one page: everything inside, nothing fetched from anywhere."""
 
-import base64
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,23 @@ import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from PIL import Image
 
-from scalewise.artifacts.audit_csv import AuditRow
 from scalewise.artifacts.health_csv import WARN, HealthRow
-from scalewise.reporting import figures
+from scalewise.reporting import (
+    cells,
+    claim,
+    confusion,
+    figures,
+    gallery,
+    losses,
+    provenance,
+    published,
+    quality,
+    selection,
+    thresholds,
+)
+from scalewise.reporting.cells import NONE, NOT_EVALUATED
+from scalewise.reporting.rounds import RoundFiles, gone
 from scalewise.reporting.tables import (
     Audit,
     Check,
@@ -29,12 +41,14 @@ from scalewise.reporting.tables import (
     sentences,
     summary,
 )
-from scalewise.taxonomy import IGNORE, IGNORE_NAME
+from scalewise.taxonomy import IGNORE_NAME
 
-LONGEST_SIDE = 384
-IGNORE_COLOR = (0, 0, 0)
-NONE = "–"
-NOT_EVALUATED = "n/a"
+# figures that a page may have, beside the confusion matrices
+FIGURES = (
+    *("miou_over_rounds", "ablations", "iou_per_class", "images_selected", "thresholds"),
+    *("pseudo_label_accuracy", "pseudo_label_share", "claim", "claim_per_class", "losses"),
+)
+MOST_BYTES = 15_000_000  # of the page: what a mail takes
 # measure of a round's health -> head of its column
 MEASURES = {
     "kept": "kept to teach (%)",
@@ -45,6 +59,97 @@ MEASURES = {
 }
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a report shows beyond its evaluations; each may be empty.
+
+    Args:
+        rounds: the rounds that were evaluated, and where their stages' files are.
+        confusions: the matrices of the evaluations.
+        selection, thresholds, claim, losses: from `read` of the module of that name.
+        costs: from `provenance.costs`.
+        formats: of the project's source, target and validation set.
+    """
+
+    rounds: Sequence[RoundFiles] = ()
+    confusions: Sequence[confusion.Confusion] = ()
+    selection: pd.DataFrame = field(default_factory=lambda: selection.read([], []))
+    thresholds: pd.DataFrame = field(default_factory=lambda: thresholds.read([]))
+    claim: pd.DataFrame = field(default_factory=lambda: claim.read([], []))
+    losses: pd.DataFrame = field(default_factory=lambda: losses.read([]))
+    costs: Sequence[Mapping[str, Any]] = ()
+    formats: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_parts(
+    rounds: Sequence[RoundFiles],
+    confusions: Sequence[confusion.Confusion],
+    records: Sequence[Mapping[str, Any]],
+    classes: Sequence[str],
+    formats: Mapping[str, str],
+) -> Parts:
+    """All parts, from the files that are there. records: of all stages, see `provenance`."""
+    return Parts(
+        rounds,
+        confusions,
+        selection.read(rounds, classes),
+        thresholds.read(rounds),
+        claim.read(rounds, classes),
+        losses.read(rounds),
+        provenance.costs(records),
+        formats,
+    )
+
+
+def drawings(
+    project: Project,
+    evaluations: Iterable[Evaluation],
+    audits: Iterable[Audit] = (),
+    parts: Parts | None = None,
+) -> dict[str, figures.Drawing]:
+    """Every figure of the page that there are numbers for, by the name of its file."""
+    parts, experiments = parts or Parts(), project.experiments
+    evaluations = list(evaluations)
+    table = summary(evaluations, project.subsets)
+    found: dict[str, figures.Drawing] = {}
+    if len(table) and figures.with_bars(experiments):
+        found["miou_over_rounds"] = figures.miou_over_rounds(table, experiments, project.headline)
+        found["iou_per_class"] = figures.per_class_bars(per_class_iou(evaluations), experiments)
+    pairs = paired_differences(table, project)
+    if len(pairs):
+        reference = next(name for name in headline(table, project)["reference"] if name)
+        found["ablations"] = figures.ablations(pairs, experiments, reference)
+    for name, matrix, _, _ in _matrices(project, parts.confusions):
+        found[name] = confusion.drawing(matrix, project.classes)
+    if (parts.selection["images"] > 0).any():
+        found["images_selected"] = figures.panels(
+            parts.selection, experiments, "images", "target images taken for the class"
+        )
+    if np.isfinite(parts.thresholds["tau"].astype(float)).any():
+        found["thresholds"] = figures.panels(
+            parts.thresholds, experiments, "tau", "threshold (normalised entropy)", top=1.0
+        )
+    audited = quality.table(list(audits))
+    if quality.is_known(audited):
+        for name, column, label in (
+            ("pseudo_label_accuracy", "accuracy_kept", "kept pixels that are right (%)"),
+            ("pseudo_label_share", "kept_share", "pixels that are kept (%)"),
+        ):
+            found[name] = figures.panels(audited, experiments, column, label, top=100.0)
+    if claim.is_known(parts.claim):
+        found["claim"] = claim.drawing(claim.overall(parts.claim), experiments)
+        found["claim_per_class"] = figures.panels(
+            parts.claim,
+            experiments,
+            "difference",
+            "entropy scaled up minus before (nats)",
+            zero=True,
+        )
+    if np.isfinite(parts.losses["value"].astype(float)).any():
+        found["losses"] = losses.drawing(parts.losses, experiments)
+    return found
+
+
 def build(
     project: Project,
     evaluations: Iterable[Evaluation],
@@ -53,6 +158,8 @@ def build(
     warnings: Mapping[str, Sequence[str]] | None = None,
     checks: Iterable[Check] = (),
     audits: Iterable[Audit] = (),
+    parts: Parts | None = None,
+    drawn: Mapping[str, figures.Drawing] | None = None,
 ) -> str:
     """The whole page, HTML text in UTF-8; the same arguments give the same text.
 
@@ -65,6 +172,10 @@ def build(
             at, so `check_data` is left out only where it is not finished.
         checks: what the rounds were checked for, in any order.
         audits: how right the pseudo-labels of the rounds are, where that is known, in any order.
+        parts: what else is known.
+        drawn: the figures, from `drawings`, where they are made already.
+
+    The page is kept below `MOST_BYTES`: pictures that would not fit are left out, and it says so.
 
     Raises:
         ValueError: see `tables.summary` and `tables.headline`.
@@ -74,60 +185,104 @@ def build(
         evaluations,
         key=lambda e: order.index(e.experiment) if e.experiment in order else len(order),
     )
-    missing, checks = list(missing), list(checks)
+    missing, checks, audits = list(missing), list(checks), list(audits)
+    parts = parts or Parts()
+    if drawn is None:
+        drawn = drawings(project, evaluations, audits, parts)
     table = summary(evaluations, project.subsets)
     per_class = per_class_iou(evaluations)
     rows = headline(table, project)
-    drawn = len(table) > 0
     warnings = warnings or {}
     reference = next((name for name in rows["reference"] if name), "")
-    pairs = paired_differences(table, project)
     barred = set(figures.with_bars(project.experiments))
-    environment = jinja2.Environment(
+    inline = {name: _inline(figure.svg) for name, figure in drawn.items()}
+    reference_rows = published.fitting(parts.formats, project.classes)
+    means = claim.overall(parts.claim)
+    context = {
+        "project": project,
+        "facts": facts,
+        "sentences": sentences(rows),
+        "missing": missing,
+        "expected": len(evaluations) + len(missing),
+        "rounds": max([project.rounds, *rows["rounds"], *rows["last_round"]]),
+        "figures": {**dict.fromkeys(FIGURES), **inline},
+        "rows": _summary_rows(table, project),
+        "over": project.class_sets[project.headline],
+        "reference": reference,
+        "means": _means(table, project) if project.subsets else [],
+        "class_lists": [line.split(": ", 1) for line in class_lists(project)],
+        "checked": "check_data" in warnings,
+        "warnings": {stage: said for stage, said in warnings.items() if said},
+        "measures": list(MEASURES.values()),
+        "health": _health(checks, order),
+        "unchecked": _unchecked(checks, missing),
+        "audits": quality.tables(audits, order),
+        "left_out": [name for name in order if name not in barred],
+        "measured": len(table) > 0,
+        "overview": _overview(per_class, table, project, reference_rows),
+        "published": reference_rows,
+        "published_from": published.source_of_numbers() if reference_rows else "",
+        "class_tables": _class_tables(per_class, table, project),
+        "matrices": [
+            (title, who, inline[name])
+            for name, _, title, who in _matrices(project, parts.confusions)
+            if name in inline
+        ],
+        "mistakes": confusion.tables(parts.confusions, project.experiments, project.classes),
+        "selected": selection.tables(parts.selection, project.experiments),
+        "thresholds": thresholds.tables(parts.thresholds, project.experiments),
+        "claims": claim.tables(parts.claim, project.experiments),
+        "claim_holds": claim.sentence(means) if len(means) else "",
+        "costs": provenance.cost_rows(parts.costs),
+        "gone": gone(parts.rounds),
+        "gallery": None,
+        "patches": None,
+        "legend": [
+            *zip(project.classes, map(_hex, project.colors), strict=True),
+            (IGNORE_NAME, _hex(gallery.IGNORE_COLOR)),
+        ],
+        "marks": {name: _mark(i) for i, name in enumerate(order)},
+        "dash": NONE,
+        "not_evaluated": NOT_EVALUATED,
+    }
+    template = _templates().get_template("page.html.j2")
+    room = MOST_BYTES - 100_000 - len(template.render(context).encode())
+    # a fifth for the patches; what they leave is for the pictures
+    patches = gallery.patches(project, parts.rounds, room // 5)
+    room -= sum(len(t["png"]) + 300 for p in patches or [] for i in p["images"] for t in i["tiles"])
+    pictures = gallery.build(project, evaluations, room)
+    return template.render({**context, "gallery": pictures, "patches": patches})
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template("page.html.j2").render(
-        project=project,
-        facts=facts,
-        sentences=sentences(rows),
-        missing=missing,
-        expected=len(evaluations) + len(missing),
-        rounds=max([project.rounds, *rows["rounds"], *rows["last_round"]]),
-        ablations_figure=len(pairs) > 0
-        and _inline(figures.ablations(pairs, project.experiments, reference)),
-        rows=_summary_rows(table, project),
-        over=project.class_sets[project.headline],
-        reference=reference,
-        means=_means(table, project) if project.subsets else [],
-        class_lists=[line.split(": ", 1) for line in class_lists(project)],
-        checked="check_data" in warnings,
-        warnings={stage: said for stage, said in warnings.items() if said},
-        measures=list(MEASURES.values()),
-        health=_health(checks, order),
-        unchecked=_unchecked(checks, missing),
-        audits=_audits(list(audits), order),
-        left_out=[name for name in order if name not in barred],
-        measured=drawn,
-        rounds_figure=drawn
-        and bool(barred)
-        and _inline(figures.miou_over_rounds(table, project.experiments, project.headline)),
-        classes_figure=drawn
-        and bool(barred)
-        and _inline(figures.per_class_bars(per_class, project.experiments)),
-        class_tables=_class_tables(per_class, table, project),
-        gallery=_gallery(project, evaluations),
-        legend=[
-            *zip(project.classes, map(_hex, project.colors), strict=True),
-            (IGNORE_NAME, _hex(IGNORE_COLOR)),
-        ],
-        marks={name: _mark(i) for i, name in enumerate(order)},
-        dash=NONE,
-        not_evaluated=NOT_EVALUATED,
-    )
+
+
+def _matrices(
+    project: Project, confusions: Sequence[confusion.Confusion]
+) -> list[tuple[str, np.ndarray, str, str]]:
+    """The confusion matrices that are drawn, of source-only and of the experiments with bars: name
+    of the file, matrix, title, experiment."""
+    found = []
+    names = [e["name"] for e in project.experiments]
+    for name in figures.with_bars(project.experiments):
+        start = confusion.summed(confusions, name, 0)
+        if start and not found:
+            title = f"source-only of {name}"
+            found.append(("confusion_source_only", start[1], title, name))
+        last = confusion.summed(confusions, name)
+        if last and last[0] > 0:
+            slug = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40].strip("_")
+            file = f"confusion_{names.index(name) + 1}_{slug}".rstrip("_")
+            found.append((file, last[1], f"{name}, round {last[0]}", name))
+    return found
 
 
 def _summary_rows(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]:
@@ -137,13 +292,13 @@ def _summary_rows(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]
     for row in headline(table, project).to_dict("records"):
         own = part[part["experiment"] == row["experiment"]]
         seeds = own["seed"].nunique()
-        cells = []
+        line = []
         for number in range(max(row["rounds"], row["last_round"]) + 1):
             values = own.loc[own["round"] == number, "miou"]
-            cells.append(
+            line.append(
                 {
-                    "mean": _number(values.mean()) if len(values) else NOT_EVALUATED,
-                    "sd": _number(values.std(ddof=1)),
+                    "mean": cells.number(values.mean()) if len(values) else NOT_EVALUATED,
+                    "sd": cells.number(values.std(ddof=1)),
                     "partial": f"{len(values)} of {seeds} seeds" if 0 < len(values) < seeds else "",
                     "last": number == row["last_round"] > 0,
                 }
@@ -154,15 +309,15 @@ def _summary_rows(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]
                 "name": row["experiment"],
                 "role": row["role"],
                 "seeds": row["seeds"],
-                "cells": cells,
-                "gain": _signed(row["gain"]) or unknown,
-                "tone": _tone(row["gain"]),
-                "sd": _number(row["gain_sd"]),
+                "cells": line,
+                "gain": cells.signed(row["gain"]) or unknown,
+                "tone": cells.tone(row["gain"]),
+                "sd": cells.number(row["gain_sd"]),
                 "up": "" if pd.isna(row["gain"]) else f"up in {row['seeds_up']} of {row['seeds']}",
-                "over": _signed(row["over_control"]) or NONE,
+                "over": cells.signed(row["over_control"]) or NONE,
                 "control": row["best_control"],
-                "difference": _signed(row["over_reference"]) or NONE,
-                "difference_sd": _number(row["over_reference_sd"]),
+                "difference": cells.signed(row["over_reference"]) or NONE,
+                "difference_sd": cells.number(row["over_reference_sd"]),
                 "pairs": f"up in {row['pairs_up']} of {row['pairs']}" if row["pairs"] else "",
             }
         )
@@ -171,19 +326,19 @@ def _summary_rows(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]
 
 def _means(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]:
     """The last round of each experiment over each set of classes: mean, sd and gain."""
-    cells: dict[str, list] = {experiment["name"]: [] for experiment in project.experiments}
+    lines: dict[str, list] = {experiment["name"]: [] for experiment in project.experiments}
     for classes in project.class_sets:
         for row in headline(table, project, classes).to_dict("records"):
             ended = row["last_round"] > 0
-            cells[row["experiment"]].append(
+            lines[row["experiment"]].append(
                 {
-                    "mean": (_number(row["miou"]) if ended else "") or NOT_EVALUATED,
-                    "sd": _number(row["miou_sd"]) if ended else "",
-                    "change": _signed(row["gain"]),
-                    "tone": _tone(row["gain"]),
+                    "mean": (cells.number(row["miou"]) if ended else "") or NOT_EVALUATED,
+                    "sd": cells.number(row["miou_sd"]) if ended else "",
+                    "change": cells.signed(row["gain"]),
+                    "tone": cells.tone(row["gain"]),
                 }
             )
-    return [{"name": name, "cells": own} for name, own in cells.items()]
+    return [{"name": name, "cells": own} for name, own in lines.items()]
 
 
 def _health(checks: Sequence[Check], order: Sequence[str]) -> list[dict[str, Any]]:
@@ -235,43 +390,62 @@ def _unchecked(checks: Sequence[Check], missing: Sequence[Missing]) -> list[Chec
     return [c for c in checks if not c.rows and (c.experiment, c.seed, c.round) not in absent]
 
 
-def _audits(audits: Sequence[Audit], order: Sequence[str]) -> list[dict[str, Any]]:
-    """Of each experiment whose pseudo-labels were audited: classes x rounds, means over seeds."""
-    tables = []
-    for name in order:
-        own = [a for a in audits if a.experiment == name]
-        by_round: dict[int, list[Audit]] = {}
-        for one in sorted(own, key=lambda a: a.round):
-            by_round.setdefault(one.round, []).append(one)
-        if not own:
-            continue
-        *classes, total = [
-            {
-                "name": row.name,
-                "cells": [_audit_cell([a.rows[k] for a in ones]) for ones in by_round.values()],
-            }
-            for k, row in enumerate(own[0].rows)
-        ]
-        tables.append(
-            {
-                "name": name,
-                "rounds": list(by_round),
-                "seeds": len({a.seed for a in own}),
-                "rows": classes,
-                "total": total,
-            }
-        )
-    return tables
+def _overview(
+    per_class: pd.DataFrame,
+    table: pd.DataFrame,
+    project: Project,
+    others: Sequence[published.PublishedRow],
+) -> dict[str, Any]:
+    """Classes x experiments: source-only, the last round of each with its change, and the published
+    rows; below them the means over all classes and over each subset. Means over seeds."""
+    names = [e["name"] for e in project.experiments]
+    last = {name: int(own.max()) for name, own in per_class.groupby("experiment")["round"]}
+    first = next((name for name in names if name in last), None)
+    promised = {e["name"]: int(e.get("rounds", project.rounds)) for e in project.experiments}
+
+    def row(title: str, key: str, values: pd.DataFrame) -> dict[str, Any]:
+        """values: columns experiment, seed, round, value."""
+        by_round = {
+            name: own.set_index(["seed", "round"])["value"].unstack()
+            for name, own in values.groupby("experiment")
+        }
+        start = by_round[first] if first in by_round else pd.DataFrame()
+        found = []
+        for name in names:
+            # an experiment without rounds ends where it starts
+            if last.get(name, -1) < min(promised[name], 1):
+                found.append({"mean": NOT_EVALUATED, "value": np.nan, "change": "", "tone": ""})
+                continue
+            own, number = by_round[name], last[name]
+            change = (own[number] - own[0]).mean() if number and 0 in own else np.nan
+            found.append(_shown(own[number].mean(), change))
+        return {
+            "name": title,
+            "start": _shown(start[0].mean() if 0 in start else np.nan, np.nan),
+            "cells": found,
+            "published": [_shown(one.iou.get(key, np.nan), np.nan) for one in others],
+        }
+
+    per_class = per_class.rename(columns={"iou": "value"})
+    means = table.rename(columns={"miou": "value"})
+    return {
+        "names": names,
+        "first": first,
+        "rows": [row(c, c, per_class[per_class["class"] == c]) for c in project.classes],
+        "totals": [
+            row(f"mean of {title}", title, means[means["classes"] == which])
+            for which, title in project.class_sets.items()
+        ],
+    }
 
 
-def _audit_cell(rows: Sequence[AuditRow]) -> dict[str, str]:
-    """Percentages of one class and round, means over the seeds that have one."""
-
-    def mean(name: str) -> str:
-        values = [getattr(row, name) for row in rows]
-        return _number(np.mean([v for v in values if not np.isnan(v)] or [np.nan])) or NONE
-
-    return {name: mean(name) for name in ("accuracy_kept", "accuracy", "kept_share")}
+def _shown(value: float, change: float) -> dict[str, Any]:
+    return {
+        "mean": cells.number(value) or NONE,
+        "value": value,
+        "change": cells.signed(change),
+        "tone": cells.tone(change),
+    }
 
 
 def _class_tables(
@@ -293,7 +467,7 @@ def _class_tables(
             rows.append(
                 {
                     "name": name,
-                    "share": _share(share) if len(pixels) else NOT_EVALUATED,
+                    "share": cells.share(share) if len(pixels) else NOT_EVALUATED,
                     "cells": _cells(values, rounds),
                 }
             )
@@ -315,108 +489,22 @@ def _class_tables(
 
 def _cells(values: pd.DataFrame, rounds: Sequence[int]) -> list[dict[str, str]]:
     """One cell per round from a (seeds x rounds) frame; changes are paired by seed."""
-    cells = []
+    line = []
     for number in rounds:
         if number not in values:
-            cells.append({"mean": NOT_EVALUATED, "change": "", "tone": ""})
+            line.append({"mean": NOT_EVALUATED, "change": "", "tone": ""})
             continue
         change = np.nan
         if number > 0 and 0 in values:
             change = (values[number] - values[0]).mean()
-        cells.append(
+        line.append(
             {
-                "mean": _number(values[number].mean()) or NONE,
-                "change": _signed(change),
-                "tone": _tone(change),
+                "mean": cells.number(values[number].mean()) or NONE,
+                "change": cells.signed(change),
+                "tone": cells.tone(change),
             }
         )
-    return cells
-
-
-def _gallery(project: Project, evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
-    """Pictures of the lowest seed that has any: image, label, before, and after each experiment."""
-    before: list[tuple[list[str], Evaluation]] = []
-    after: list[Evaluation] = []
-    for experiment in project.experiments:
-        own = [e for e in evaluations if e.experiment == experiment["name"]]
-        last = max((e.round for e in own), default=0)
-        own = sorted((e for e in own if e.pictures is not None), key=lambda e: e.seed)
-        for evaluation in [e for e in own if e.round == 0][:1]:
-            for names, other in before:
-                if _same_predictions(evaluation, other):
-                    names.append(experiment["name"])
-                    break
-            else:
-                before.append(([experiment["name"]], evaluation))
-        after += [e for e in own if e.round == last > 0][:1]
-    shown = [evaluation for _, evaluation in before] + after
-    if not shown or project.gallery < 1:
-        return None
-    first = shown[0].pictures
-    palette = _palette(project.colors)
-    pictures = []
-    for i, name in list(enumerate(first["ids"]))[: project.gallery]:
-        tiles = [
-            {"caption": "image", "png": _photo(first["image"][i])},
-            {"caption": "label", "png": _label_map(first["label"][i], palette)},
-        ]
-        for names, evaluation in before:
-            which = "source-only" if len(before) == 1 else f"source-only ({', '.join(names)})"
-            tiles += _prediction(evaluation, name, which, palette)
-        for e in after:
-            tiles += _prediction(e, name, f"{e.experiment}, round {e.round}", palette)
-        pictures.append({"name": name, "tiles": tiles})
-    return {"pictures": pictures, "seeds": sorted({e.seed for e in shown})}
-
-
-def _prediction(
-    evaluation: Evaluation, name: str, caption: str, palette: bytes
-) -> list[dict[str, str]]:
-    if name not in evaluation.pictures["ids"]:
-        return []
-    i = list(evaluation.pictures["ids"]).index(name)
-    return [{"caption": caption, "png": _label_map(evaluation.pictures["prediction"][i], palette)}]
-
-
-def _same_predictions(one: Evaluation, other: Evaluation) -> bool:
-    return (
-        one.seed == other.seed
-        and list(one.pictures["ids"]) == list(other.pictures["ids"])
-        and np.array_equal(one.pictures["prediction"], other.pictures["prediction"])
-    )
-
-
-def _palette(colors: Sequence[tuple[int, int, int]]) -> bytes:
-    """256 x 3 bytes: the class colours, and black for everything that is no class."""
-    palette = np.full((256, 3), IGNORE_COLOR, dtype=np.uint8)
-    palette[: len(colors)] = colors
-    palette[IGNORE] = IGNORE_COLOR
-    return palette.tobytes()
-
-
-def _photo(pixels: np.ndarray) -> str:
-    """A (H, W, 3) uint8 image as a PNG data URI, no side longer than `LONGEST_SIDE`."""
-    image = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8))
-    return _png(image.resize(_size(image), Image.Resampling.LANCZOS))
-
-
-def _label_map(classes: np.ndarray, palette: bytes) -> str:
-    """A (H, W) uint8 map of class indices as a palette PNG data URI."""
-    image = Image.fromarray(np.ascontiguousarray(classes, dtype=np.uint8))
-    image = image.resize(_size(image), Image.Resampling.NEAREST)
-    image.putpalette(palette)
-    return _png(image)
-
-
-def _size(image: Image.Image) -> tuple[int, int]:
-    scale = min(1.0, LONGEST_SIDE / max(image.size))
-    return tuple(max(1, round(side * scale)) for side in image.size)
-
-
-def _png(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return line
 
 
 def _inline(svg: str) -> Markup:
@@ -434,27 +522,3 @@ def _mark(position: int) -> Markup:
 
 def _hex(color: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*map(int, color))
-
-
-def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.1f}"
-
-
-def _signed(value: float) -> str:
-    """With a sign that is as wide as a digit, none for 0.0; empty for NaN."""
-    if pd.isna(value):
-        return ""
-    value = round(value, 1)
-    return f"{value:+.1f}".replace("-", "−") if value else "0.0"
-
-
-def _share(share: float) -> str:
-    return "<0.1" if 0 < share < 0.0005 else f"{100 * share:.1f}"
-
-
-def _tone(change: float) -> str:
-    """Shade of a change: up or down, in three steps (from 0.05, 2 and 5 points)."""
-    if pd.isna(change) or abs(change) < 0.05:
-        return ""
-    step = 1 + (abs(change) >= 2) + (abs(change) >= 5)
-    return f"{'up' if change > 0 else 'down'}{step}"

@@ -1,0 +1,66 @@
+"""The files of the rounds that a report tells of, beyond those that it cannot do without.
+
+A report is made of evaluations. What else it shows (losses, selection, thresholds, the claim) it
+takes from results of earlier stages that are still there: none of them is made again for it, and
+what was cleared away is left out, which the page says.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from scalewise.artifacts.integrity import require_whole
+
+SOURCE_TRAININGS = ("train_source", "import_weights")
+PATCHES = "patches.h5"
+
+
+@dataclass(frozen=True)
+class RoundFiles:
+    """Where the results of one round are.
+
+    Args:
+        experiment, seed, round: which one; round 0 is source-only.
+        folders: stage -> folder of its result, whether it is there or not.
+    """
+
+    experiment: str
+    seed: int
+    round: int
+    folders: Mapping[str, str]
+
+    @property
+    def who(self) -> tuple[str, int, int]:
+        return self.experiment, self.seed, self.round
+
+    def find(self, stage: str, name: str) -> Path | None:
+        """A file of a stage; None where the round has no such stage, or the file is gone.
+
+        Raises UserError where it is not what its stage wrote. Patches, which may be gigabytes, are
+        not read through for that: their reader looks at their structure.
+        """
+        if stage not in self.folders:
+            return None
+        path = Path(self.folders[stage], name)
+        if not path.is_file():
+            return None
+        if name != PATCHES:
+            require_whole([path])
+        return path
+
+
+def gone(rounds: Iterable[RoundFiles]) -> list[str]:
+    """Stages whose results should be there and are not: "stage: count of the rounds"."""
+    lost: dict[str, int] = {}
+    for one in rounds:
+        for stage, folder in one.folders.items():
+            if not Path(folder, "settings.json").is_file():
+                lost[stage] = lost.get(stage, 0) + 1
+    return [f"{stage} ({count})" for stage, count in lost.items()]
+
+
+def frame(rows: list[tuple], *columns: str) -> pd.DataFrame:
+    """Rows that begin with experiment, seed and round."""
+    return pd.DataFrame(rows, columns=["experiment", "seed", "round", *columns])
