@@ -66,6 +66,13 @@ def test_a_project_file_loads_on_top_of_the_default(path):
     assert load([DEFAULT, path]).name == read_yaml(path)["project"]
 
 
+def test_the_settings_of_the_walk_from_zero_load(load_text):
+    page = (ROOT / "docs" / "from_zero.md").read_text(encoding="utf-8")
+    settings = load_text(page.split("```yaml\n")[1].split("```")[0]).settings
+    assert settings.data.source.id_to_class == settings.data.validation.id_to_class
+    assert [row.name for row in settings.experiments] == ["lse", "source_zoom"]
+
+
 def test_the_tiny_project_is_the_default_but_for_what_it_says():
     default, tiny = load([DEFAULT]).settings, load([DEFAULT, TINY]).settings
     assert tiny.data.size == (48, 96) and tiny.source_training.steps == 30
