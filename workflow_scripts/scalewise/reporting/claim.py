@@ -138,8 +138,6 @@ def drawing(means: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> fi
             axes.set_ylabel(label)
             axes.set_xticks(sorted(map(int, means["round"].unique())))
             axes.grid(axis="y")
-        left.set_ylim(bottom=0)
-        right.set_ylim(top=min(100.0, right.get_ylim()[1]))
         figures.legend(figure, handles, names)
         return figures.Drawing(figure)
 

@@ -164,7 +164,7 @@ def panels(
             out.
         experiments: `Project.experiments`: names, roles, and the order of the colours.
         value: the quantity's column; label: what it is, with its unit.
-        top: the highest value shown, where there is one; the lowest is 0 then.
+        top: the highest value that there can be, where there is one; the lowest is 0 then.
         zero: a line at 0.
     """
     classes = list(dict.fromkeys(table["class"]))
@@ -194,7 +194,7 @@ def panels(
             if zero:
                 axes.axhline(0, color=_INK, linewidth=0.7)
             if top is not None:
-                axes.set_ylim(0, top)
+                axes.set_ylim(-0.04 * top, 1.04 * top)  # marks at either end are whole
         for axes in grid.flat[len(classes) :]:
             axes.set_visible(False)
         figure.supxlabel("round", fontsize=9.5)
