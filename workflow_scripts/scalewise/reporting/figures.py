@@ -94,6 +94,10 @@ class Drawing:
         with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
             # A name in a script that the built-in font lacks is drawn by the reader's own font.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            if self.figure.get_layout_engine():
+                # where everything goes is found once, and not twice for each of the two formats
+                self.figure.draw_without_rendering()
+                self.figure.set_layout_engine(None)
             self.figure.savefig(buffer, **how)
 
 
