@@ -33,8 +33,8 @@ segformer: .venv/segformer
 report: .venv/ready
 	@$(BIN)/python workflow_scripts/report_finished.py $(CONFIGFILE) $(ARGS)
 
-# The study of docs/recipe.md: four gaps, one after the other, and its tables. An hour and a half on two
-# cores with GPUS=2 (jobs side by side, where there is no GPU). SCALEWISE_DATA says where CamVid is.
+# The study of docs/recipe.md: four gaps, one after the other, and its tables. It takes hours. GPUS=2: two
+# jobs side by side, also where there is no GPU. SCALEWISE_DATA says where CamVid is.
 STUDY = winter haze town dusk
 study: .venv/ready
 	@for gap in $(STUDY); do \

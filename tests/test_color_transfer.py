@@ -26,13 +26,10 @@ def test_by_hand_the_darker_half_takes_the_darker_value():
     assert (matched[0] <= 10).all() and (matched[1] > 100).all() and (matched[1] <= 200).all()
 
 
-@settings(deadline=None)
-@given(IMAGES)
-def test_an_image_with_many_values_keeps_its_own_colours(image):
+def test_an_image_with_many_values_keeps_its_own_colours():
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
     ramp = np.stack([values, values.T, values[::-1]], 2)
     assert np.abs(match_histograms(ramp, histograms(ramp)).astype(int) - ramp).max() <= 1
-    assert np.array_equal(image, image.copy())
 
 
 @settings(deadline=None)

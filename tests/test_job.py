@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -380,6 +381,21 @@ def require_no_label(*args):
     raise AssertionError(f"a label was opened: {args}")
 
 
+@contextmanager
+def stopped_before_step_4(monkeypatch):
+    """A training within this finds a source image gone, and keeps the state of the steps before."""
+    make = retrain.SourceBatches.make
+
+    def gone(self, step):
+        if step == 4:
+            raise UserError("a file is gone")
+        return make(self, step)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="gone"):
+        patch.setattr(retrain.SourceBatches, "make", gone)
+        yield
+
+
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """A folder with 10 images and labels, a model, and a way to run a stage on them."""
@@ -618,15 +634,7 @@ class TestStages:
         settings = {**RETRAINING, **self.LATER[what]}
         whole = trained("whole", settings)
         assert whole != trained("plain", RETRAINING)
-        make = retrain.SourceBatches.make
-
-        def gone(self, step):
-            if step == 4:
-                raise UserError("a file is gone")
-            return make(self, step)
-
-        with monkeypatch.context() as patch, pytest.raises(UserError, match="gone"):
-            patch.setattr(retrain.SourceBatches, "make", gone)
+        with stopped_before_step_4(monkeypatch):
             trained("stopped", settings)
         assert trained("stopped", settings) == whole
 
@@ -661,15 +669,7 @@ class TestStages:
         ]
         assert all(torch.allclose(close[0][k], close[1][k], atol=1e-4) for k in close[0])
         assert same != own
-        make = retrain.SourceBatches.make
-
-        def gone(self, step):
-            if step == 4:
-                raise UserError("a file is gone")
-            return make(self, step)
-
-        with monkeypatch.context() as patch, pytest.raises(UserError, match="gone"):
-            patch.setattr(retrain.SourceBatches, "make", gone)
+        with stopped_before_step_4(monkeypatch):
             trained("stopped", True)
         assert trained("stopped", True) == own
 

@@ -247,6 +247,13 @@ def test_rounds_that_begin_with_target_statistics_label_and_train_from_them(tmp_
     for stage in ("score_target", "infer_patches", "retrain"):
         assert first[stage].inputs["model"].stage is mixed
         assert other[stage].inputs["model"].stage is begun["train_source"]
+    # all of the target's is what the control does: one stage
+    rows = [
+        {"name": "control", "rounds": {"method": "batch_norm"}},
+        {"name": "all", "rounds": {"target_statistics": 1.0}},
+    ]
+    alike = make_plan(tmp_path, {"experiments": rows})
+    assert len([key for name, key in alike.stages if name == "reestimate_batchnorm"]) == 1
     # round 0 is the network as the source left it, and later rounds go on from the one before
     assert begun["evaluate"].inputs["model"].stage is begun["train_source"]
     assert "reestimate_batchnorm" not in second

@@ -114,7 +114,8 @@ class TestSoftLabels:
         logits = torch.randn(2, 3, 4, 5)
         labels = torch.randint(0, 3, (2, 8, 10)).to(torch.uint8)
         labels[0, :2] = IGNORE
-        sure = wanted_probabilities(torch.randn(2, 3, 8, 10), labels, torch.ones(2, 8, 10).bool())
+        everywhere, none = torch.ones(2, 8, 10).bool(), torch.zeros(3).bool()
+        sure = wanted_probabilities(torch.randn(2, 3, 8, 10), labels, everywhere, none)
         torch.testing.assert_close(
             soft_cross_entropy(logits, sure, labels), pixel_cross_entropy(logits, labels)
         )
@@ -130,11 +131,16 @@ class TestSoftLabels:
         logits = torch.zeros(1, 2, 1, 3)
         logits[0, 1] = 2.0
         labels = torch.tensor([[[0, 1, IGNORE]]]).byte()
-        wanted = wanted_probabilities(logits, labels, torch.tensor([[[True, False, False]]]))
+        pasted, none = torch.tensor([[[True, False, False]]]), torch.zeros(2).bool()
+        wanted = wanted_probabilities(logits, labels, pasted, none)
         sure = 1 / (1 + np.exp(-2))
         assert wanted[0, :, 0].T.tolist() == [
             [1, 0], pytest.approx([1 - sure, sure]), pytest.approx([1 - sure, sure]),
         ]  # fmt: skip
+        # a class that the source lacks is wanted nowhere, however likely the teacher thinks it is
+        lacking = torch.tensor([False, True])
+        wanted = wanted_probabilities(logits, labels, torch.zeros(1, 1, 3).bool(), lacking)
+        assert wanted[0, :, 0].T.tolist() == [[1, 0]] * 3
 
 
 class TestWeights:

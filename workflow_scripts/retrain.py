@@ -70,6 +70,9 @@ def retrain(job: Job) -> None:
         job.input("source_labels"),
         s["label_ids"],
     )
+    target = None
+    if job.has_input("target_images"):
+        target = DataSet(job.locations["target"], job.input("target_images"), tuple(s["size"]))
     rare = s["rare_classes"]
     rows = labels_csv.read(job.input("source_labels"), s["classes"]) if rare else []
     source_batches = SourceBatches(
@@ -80,10 +83,8 @@ def retrain(job: Job) -> None:
         s["source_zoom"],
         rare,
         class_pixels(rows, source) if rare else None,
-        DataSet(job.locations["target"], job.input("target_images"), tuple(s["size"]))
-        if job.has_input("target_images")
-        else None,
-        s["target_colors"],
+        target=target,
+        target_colors=s["target_colors"],
     )
     patch_batches = None
     if job.has_input("patches"):
@@ -151,7 +152,7 @@ def retrain(job: Job) -> None:
                 weights = torch.where(pasted, 1.0, trust[:, None, None])
                 soft = None
                 if s["teacher"]["labels"] == "soft":
-                    soft = wanted_probabilities(said, labels, pasted)
+                    soft = wanted_probabilities(said, labels, pasted, never)
                 return torch.where(pasted, labels, own), weights, soft
 
         def patch_loss(logits, patches, labels, weights, soft):

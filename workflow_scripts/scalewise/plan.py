@@ -420,7 +420,7 @@ class Plan:
             return self._add(
                 "reestimate_batchnorm",
                 "re-estimating batch-norm statistics on the target",
-                {"share": share},
+                {"share": float(share)},  # 1 and 1.0 would be two keys
                 {"model": model, "target_images": target["images"]},
                 locations=self._roots(target=target),
                 user=(name, seed, number),
@@ -494,9 +494,10 @@ class Plan:
                 stages["reestimate_batchnorm"] = adapted = reestimate(model, 1, number)
             else:
                 if number == 1 and s.rounds.target_statistics > 0:
-                    begun = reestimate(model, s.rounds.target_statistics, number)
-                    stages["reestimate_batchnorm"] = begun
-                    model = Source(begun, "model.safetensors")
+                    stages["reestimate_batchnorm"] = mixed = reestimate(
+                        model, s.rounds.target_statistics, number
+                    )
+                    model = Source(mixed, "model.safetensors")
                 if accepted:
                     scored = accepted.stage
                 else:

@@ -1,6 +1,6 @@
 """`accepted.csv`: whose weights went on after each round so far, one row for each."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from scalewise.artifacts import table
@@ -25,9 +25,8 @@ class AcceptedRow:
 
 
 def write(path: str | Path, rows: list[AcceptedRow]) -> None:
-    table.write(path, list(_TYPES), map(astuple, rows))
+    table.write_rows(path, _TYPES, rows)
 
 
 def read(path: str | Path) -> list[AcceptedRow]:
-    columns = table.read(path, _TYPES)
-    return [AcceptedRow(*row) for row in zip(*columns.values(), strict=True)]
+    return table.read_rows(path, _TYPES, AcceptedRow)

@@ -64,5 +64,4 @@ def write(path: str | Path, rows: list[AuditRow]) -> None:
 
 def read(path: str | Path) -> list[AuditRow]:
     """The rows of all classes, in class order, and that of all of them last."""
-    columns = table.read(path, {"class": str, **dict.fromkeys(_COUNTS, int)})
-    return [AuditRow(*row) for row in zip(*columns.values(), strict=True)]
+    return table.read_rows(path, {"class": str, **dict.fromkeys(_COUNTS, int)}, AuditRow)

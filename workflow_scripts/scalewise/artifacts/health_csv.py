@@ -1,6 +1,6 @@
 """`health.csv`: what a round was checked for, one row for each measure."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from scalewise.artifacts import table
@@ -39,9 +39,8 @@ class HealthRow:
 
 
 def write(path: str | Path, rows: list[HealthRow]) -> None:
-    table.write(path, list(_TYPES), map(astuple, rows))
+    table.write_rows(path, _TYPES, rows)
 
 
 def read(path: str | Path) -> list[HealthRow]:
-    columns = table.read(path, _TYPES)
-    return [HealthRow(*row) for row in zip(*columns.values(), strict=True)]
+    return table.read_rows(path, _TYPES, HealthRow)

@@ -1,7 +1,7 @@
 """`images.csv`: the readable images of a set, one row each, sorted by id."""
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from scalewise.artifacts import table
@@ -22,9 +22,8 @@ class ImageRow:
 
 
 def write(path: str | Path, rows: Iterable[ImageRow]) -> None:
-    table.write(path, list(_TYPES), (astuple(row) for row in rows))
+    table.write_rows(path, _TYPES, rows)
 
 
 def read(path: str | Path) -> list[ImageRow]:
-    columns = table.read(path, _TYPES)
-    return [ImageRow(*row) for row in zip(*columns.values(), strict=True)]
+    return table.read_rows(path, _TYPES, ImageRow)

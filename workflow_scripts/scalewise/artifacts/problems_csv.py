@@ -20,9 +20,8 @@ class Problem:
 
 
 def write(path: str | Path, problems: Iterable[Problem]) -> None:
-    table.write(path, list(_TYPES), ((p.file, p.problem, p.verdict) for p in problems))
+    table.write_rows(path, _TYPES, problems)
 
 
 def read(path: str | Path) -> list[Problem]:
-    columns = table.read(path, _TYPES)
-    return [Problem(*row) for row in zip(*columns.values(), strict=True)]
+    return table.read_rows(path, _TYPES, Problem)

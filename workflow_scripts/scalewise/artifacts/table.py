@@ -2,10 +2,14 @@
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
+from typing import TypeVar
 
 from scalewise.artifacts.atomic import replacing
+
+Row = TypeVar("Row")
 
 
 def _cell(value: object) -> object:
@@ -61,3 +65,13 @@ def read(path: str | Path, types: Mapping[str, type]) -> dict[str, list]:
         except ValueError as error:
             raise ValueError(f"{path}: column {name}: {error}") from None
     return table
+
+
+def write_rows(path: str | Path, types: Mapping[str, type], rows: Iterable) -> None:
+    """Write dataclasses whose fields are the columns, in their order."""
+    write(path, list(types), map(astuple, rows))
+
+
+def read_rows(path: str | Path, types: Mapping[str, type], row: Callable[..., Row]) -> list[Row]:
+    """Read what `write_rows` wrote. Raises as `read`."""
+    return [row(*cells) for cells in zip(*read(path, types).values(), strict=True)]

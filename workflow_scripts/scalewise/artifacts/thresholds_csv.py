@@ -1,6 +1,6 @@
 """`thresholds.csv`: per class the entropy threshold tau, where it came from, what it keeps."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from scalewise.artifacts import table
@@ -33,9 +33,8 @@ class ThresholdRow:
 
 
 def write(path: str | Path, rows: list[ThresholdRow]) -> None:
-    table.write(path, list(_TYPES), map(astuple, rows))
+    table.write_rows(path, _TYPES, rows)
 
 
 def read(path: str | Path) -> list[ThresholdRow]:
-    columns = table.read(path, _TYPES)
-    return [ThresholdRow(*row) for row in zip(*columns.values(), strict=True)]
+    return table.read_rows(path, _TYPES, ThresholdRow)

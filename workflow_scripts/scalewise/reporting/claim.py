@@ -13,7 +13,7 @@ import pandas as pd
 from scalewise.artifacts.patches_h5 import PatchReader
 from scalewise.errors import UserError
 from scalewise.reporting import cells, figures
-from scalewise.reporting.rounds import PATCHES, RoundFiles, frame
+from scalewise.reporting.rounds import PATCHES, RoundFiles, by_class, frame
 
 SAME_SIZE = 1.01  # crops that grew by less than this were not scaled up
 
@@ -82,28 +82,14 @@ def tables(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> lis
     """Of each experiment that scales up: classes x rounds, means over seeds; and a row for all."""
     means = overall(table)
     found = []
-    for experiment in experiments:
-        own = table[table["experiment"] == experiment["name"]]
-        if own.empty:
-            continue
-        rounds = sorted(own["round"].unique())
-        mine = means[means["experiment"] == experiment["name"]]
-        found.append(
-            {
-                "name": experiment["name"],
-                "rounds": [int(number) for number in rounds],
-                "rows": [
-                    {"name": name, "cells": [_cell(part, number) for number in rounds]}
-                    for name, part in own.groupby("class", sort=False)
-                ],
-                "total": [_cell(mine, number) for number in rounds],
-            }
-        )
+    for _, shown in by_class(table, experiments, _cell):
+        mine = means[means["experiment"] == shown["name"]]
+        total = [_cell(mine[mine["round"] == number]) for number in shown["rounds"]]
+        found.append({**shown, "total": total})
     return found
 
 
-def _cell(part: pd.DataFrame, number: int) -> dict[str, Any]:
-    part = part[part["round"] == number]
+def _cell(part: pd.DataFrame) -> dict[str, Any]:
     before, after, agreement = (
         cells.mean(part[name]) for name in ("entropy", "scaled_entropy", "agreement")
     )

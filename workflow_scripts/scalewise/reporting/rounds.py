@@ -5,9 +5,10 @@ takes from results of earlier stages that are still there: none of them is made 
 what was cleared away is left out, which the page says.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -64,3 +65,30 @@ def gone(rounds: Iterable[RoundFiles]) -> list[str]:
 def frame(rows: list[tuple], *columns: str) -> pd.DataFrame:
     """Rows that begin with experiment, seed and round."""
     return pd.DataFrame(rows, columns=["experiment", "seed", "round", *columns])
+
+
+def by_class(
+    table: pd.DataFrame,
+    experiments: Sequence[Mapping[str, Any]],
+    cell: Callable[[pd.DataFrame], dict[str, Any]],
+) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
+    """Classes x rounds of each experiment that has rows, for the page.
+
+    Args:
+        table: from `frame`, with a column class.
+        experiments: in the order of the page.
+        cell: rows of one class and round, of all seeds -> what the page says of them.
+
+    Yields: the experiment's rows; and name, rounds and rows (name, cells).
+    """
+    for experiment in experiments:
+        own = table[table["experiment"] == experiment["name"]]
+        if own.empty:
+            continue
+        numbers = sorted(own["round"].unique())
+        rows = [
+            {"name": name, "cells": [cell(part[part["round"] == number]) for number in numbers]}
+            for name, part in own.groupby("class", sort=False)
+        ]
+        rounds = [int(number) for number in numbers]
+        yield own, {"name": experiment["name"], "rounds": rounds, "rows": rows}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from scalewise.artifacts import selected_csv, thresholds_csv
 from scalewise.reporting import cells
-from scalewise.reporting.rounds import RoundFiles, frame
+from scalewise.reporting.rounds import RoundFiles, by_class, frame
 
 
 def read(rounds: Iterable[RoundFiles], classes: Sequence[str]) -> pd.DataFrame:
@@ -58,15 +58,7 @@ def selects_nothing(own: pd.DataFrame) -> list[str]:
 def tables(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Of each experiment that selected: classes x rounds, means over seeds; and a row for all."""
     found = []
-    for experiment in experiments:
-        own = table[table["experiment"] == experiment["name"]]
-        if own.empty:
-            continue
-        rounds = sorted(own["round"].unique())
-        rows = [
-            {"name": name, "cells": [_cell(part[part["round"] == number]) for number in rounds]}
-            for name, part in own.groupby("class", sort=False)
-        ]
+    for own, shown in by_class(table, experiments, _cell):
         total = own.groupby(["seed", "round"], as_index=False).agg(
             images=("selected", "first"),
             seen=("seen", lambda v: v.sum(min_count=1)),
@@ -74,10 +66,8 @@ def tables(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> lis
         )
         found.append(
             {
-                "name": experiment["name"],
-                "rounds": [int(number) for number in rounds],
-                "rows": rows,
-                "total": [_cell(total[total["round"] == number]) for number in rounds],
+                **shown,
+                "total": [_cell(total[total["round"] == number]) for number in shown["rounds"]],
                 "nothing": selects_nothing(own),
                 "patches": bool(own["seen"].notna().any()),
             }

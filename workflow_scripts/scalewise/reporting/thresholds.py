@@ -8,7 +8,7 @@ import pandas as pd
 
 from scalewise.artifacts import thresholds_csv
 from scalewise.reporting import cells
-from scalewise.reporting.rounds import RoundFiles, frame
+from scalewise.reporting.rounds import RoundFiles, by_class, frame
 
 
 def read(rounds: Iterable[RoundFiles]) -> pd.DataFrame:
@@ -26,19 +26,7 @@ def read(rounds: Iterable[RoundFiles]) -> pd.DataFrame:
 
 def tables(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Of each experiment with thresholds: classes x rounds, means over seeds."""
-    found = []
-    for experiment in experiments:
-        own = table[table["experiment"] == experiment["name"]]
-        if own.empty:
-            continue
-        rounds = sorted(own["round"].unique())
-        rows = [
-            {"name": name, "cells": [_cell(part[part["round"] == number]) for number in rounds]}
-            for name, part in own.groupby("class", sort=False)
-        ]
-        numbers = [int(number) for number in rounds]
-        found.append({"name": experiment["name"], "rounds": numbers, "rows": rows})
-    return found
+    return [shown for _, shown in by_class(table, experiments, _cell)]
 
 
 def _cell(part: pd.DataFrame) -> dict[str, Any]:

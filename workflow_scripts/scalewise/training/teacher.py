@@ -57,13 +57,15 @@ def labels_and_trust(
     return labels, sure / inside
 
 
-def wanted_probabilities(logits: Tensor, labels: Tensor, pasted: Tensor) -> Tensor:
+def wanted_probabilities(logits: Tensor, labels: Tensor, pasted: Tensor, never: Tensor) -> Tensor:
     """What the student is to say where labels are soft: the teacher's probabilities, and where
     source pixels are pasted in their labels.
 
     logits: float32 (N, K, H, W) of the teacher; labels: uint8 (N, H, W), read where pasted, bool
-    (N, H, W). Returns float32 (N, K, H, W).
+    (N, H, W); never: bool (K,), as in `labels_and_trust`: such a class is wanted nowhere. Returns
+    float32 (N, K, H, W).
     """
     classes = logits.shape[1]
     true = functional.one_hot(labels.long().clamp(max=classes - 1), classes).permute(0, 3, 1, 2)
-    return torch.where(pasted[:, None], true.to(logits.dtype), torch.softmax(logits, 1))
+    allowed = logits.masked_fill(never[:, None, None], -torch.inf)
+    return torch.where(pasted[:, None], true.to(logits.dtype), torch.softmax(allowed, 1))
