@@ -166,15 +166,18 @@ class TestClaim:
         write_patches(lse)
         same = {**patches_h5.PatchReader(lse.find("infer_patches", "patches.h5")).claim()}
         same["scaled_pixels"] = same["pixels"]
-        monkeypatch.setattr(claim.PatchReader, "claim", lambda self: same)
+        monkeypatch.setattr(patches_h5.PatchReader, "claim", lambda self: same)
         assert claim.read([lse], CLASSES).empty
 
-    def test_damaged_patches_are_left_out(self, lse):
+    def test_damaged_patches_are_left_out_and_told(self, lse):
         path = Path(lse.folders["infer_patches"], "patches.h5")
         path.parent.mkdir()
         path.write_bytes(b"no HDF5")
         assert claim.read([lse], CLASSES).empty
         assert gallery.patches(project(LSE), [lse], 10**6) is None
+        Path(path.parent, "settings.json").write_text("{}")
+        told = "infer_patches, damaged or of another version (1)"
+        assert told in gone([lse]) and not any("infer_patches (" in t for t in gone([lse]))
 
 
 class TestLosses:

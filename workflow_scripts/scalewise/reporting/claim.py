@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalewise.artifacts.patches_h5 import PatchReader
-from scalewise.errors import UserError
 from scalewise.reporting import cells, figures
-from scalewise.reporting.rounds import PATCHES, RoundFiles, by_class, frame
+from scalewise.reporting.rounds import RoundFiles, by_class, frame
 
 SAME_SIZE = 1.01  # crops that grew by less than this were not scaled up
 
@@ -28,11 +26,8 @@ def read(rounds: Iterable[RoundFiles], classes: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for one in rounds:
-        path = one.find("infer_patches", PATCHES)
-        try:
-            found = PatchReader(path).claim() if path else {}
-        except UserError:
-            continue  # it cannot be used; whoever needs it says so
+        patches = one.patches()
+        found = {} if patches is None else patches.claim()
         if not found or found["scaled_pixels"].sum() <= SAME_SIZE * found["pixels"].sum():
             continue
         columns = ("pixels", "entropy", "scaled_pixels", "scaled_entropy", "agreement")

@@ -17,7 +17,6 @@ from PIL import Image
 
 from scalewise.artifacts import thresholds_csv
 from scalewise.artifacts.patches_h5 import PatchReader
-from scalewise.errors import UserError
 from scalewise.reporting import cells, figures
 from scalewise.reporting.rounds import PATCHES, RoundFiles
 from scalewise.reporting.tables import Evaluation, Project
@@ -228,7 +227,7 @@ def patches(
             r
             for r in rounds
             if r.experiment == experiment["name"]
-            and r.find("infer_patches", PATCHES)
+            and r.find(*PATCHES)
             and r.find("compute_thresholds", "thresholds.csv")
         ]
         if own:
@@ -236,13 +235,8 @@ def patches(
             last[experiment["name"]] = max(
                 (r for r in own if r.seed == seed), key=lambda r: r.round
             )
-    readers: dict[str, PatchReader] = {}
-    for name, one in last.items():
-        try:
-            readers[name] = PatchReader(one.find("infer_patches", PATCHES))
-        except UserError:
-            continue
-    readers = {name: reader for name, reader in readers.items() if len(reader)}
+    opened = {name: one.patches() for name, one in last.items()}
+    readers = {name: reader for name, reader in opened.items() if reader and len(reader)}
     if not readers:
         return None
     images = {name: list(dict.fromkeys(reader.image_id)) for name, reader in readers.items()}

@@ -13,9 +13,11 @@ from typing import Any
 import pandas as pd
 
 from scalewise.artifacts.integrity import require_whole
+from scalewise.artifacts.patches_h5 import PatchReader
+from scalewise.errors import UserError
 
 SOURCE_TRAININGS = ("train_source", "import_weights")
-PATCHES = "patches.h5"
+PATCHES = ("infer_patches", "patches.h5")
 
 
 @dataclass(frozen=True)
@@ -40,25 +42,38 @@ class RoundFiles:
         """A file of a stage; None where the round has no such stage, or the file is gone.
 
         Raises UserError where it is not what its stage wrote. Patches, which may be gigabytes, are
-        not read through for that: their reader looks at their structure.
+        not read through for that: see `patches`.
         """
         if stage not in self.folders:
             return None
         path = Path(self.folders[stage], name)
         if not path.is_file():
             return None
-        if name != PATCHES:
+        if (stage, name) != PATCHES:
             require_whole([path])
         return path
 
+    def patches(self) -> PatchReader | None:
+        """The round's patches; None where there are none or they cannot be used, which `gone`
+        tells: they may be of an earlier version, which is no reason to have no page."""
+        path = self.find(*PATCHES)
+        try:
+            return PatchReader(path) if path else None
+        except UserError:
+            return None
+
 
 def gone(rounds: Iterable[RoundFiles]) -> list[str]:
-    """Stages whose results should be there and are not: "stage: count of the rounds"."""
+    """Stages whose results should be there and are not, or cannot be used: "stage (count of the
+    rounds)"."""
     lost: dict[str, int] = {}
     for one in rounds:
         for stage, folder in one.folders.items():
             if not Path(folder, "settings.json").is_file():
                 lost[stage] = lost.get(stage, 0) + 1
+        if one.find(*PATCHES) and one.patches() is None:
+            unusable = f"{PATCHES[0]}, damaged or of another version"
+            lost[unusable] = lost.get(unusable, 0) + 1
     return [f"{stage} ({count})" for stage, count in lost.items()]
 
 
