@@ -6,11 +6,12 @@ Reads finished projects below results/. Of every round of every row that patches
 the statistics, and how far the round's mIoU is from that of the row `continued` with the same seed
 after the same round: below by more than --margin is harm. For each statistic it prints the area
 under the ROC curve, and for the limit that is best on the projects of --choose (hits minus false
-alarms, in shares) its hits and false alarms on them and on those of --test. With --csv FILE all
-statistics go there; such a file may stand in place of a project.
+alarms, in shares) its hits and false alarms on them and on those of --test; and those of the checks
+themselves, with the limits that the projects ran with. With --csv FILE all statistics go there;
+such a file may stand in place of a project.
 
-Agreement between scales and the loss on source images come from running the networks (torch); the
-rest is read from the files of the stages. Nothing is written below results/.
+Agreement between scales comes from running the networks (torch); the rest is read from the files of
+the stages. Nothing is written below results/.
 """
 
 import argparse
@@ -27,7 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts")
 
 import torch
 
-from scalewise.artifacts import predictions_h5, scores_csv, thresholds_csv
+from scalewise.artifacts import (
+    health_csv,
+    predictions_h5,
+    scores_csv,
+    source_csv,
+    thresholds_csv,
+)
 from scalewise.data.dataset import DataSet
 from scalewise.inference import batches, predict
 from scalewise.models import store
@@ -48,13 +55,9 @@ STATISTICS = {
     "the same, against source-only": False,
     "agreement between scales": False,
     "the same, minus source-only": False,
-    "source loss, times source-only": True,
+    "source loss, times that before the rounds": True,
 }
-
-
-def folder_of(round_folder: Path, *stages: str) -> Path | None:
-    """The first of these stages that a round has."""
-    return next((round_folder / s for s in stages if (round_folder / s).exists()), None)
+ALARM = "the check warned"
 
 
 @cache
@@ -78,26 +81,34 @@ def agreement(one: Path, other: Path) -> float:
 
 
 @cache
-def looked_at(model_file: Path, images_file: Path, root: str, labels: tuple | None) -> float:
-    """On some images: the agreement between predictions at scales 0.5, 1 and 1.5, or, where labels
-    are given, the mean loss."""
+def source_loss(folder: Path) -> float:
+    """Mean loss of a network on the source images that were looked at."""
+    rows = source_csv.read(folder / "source.csv")
+    return health.overall_loss([row.pixels for row in rows], [row.loss for row in rows])
+
+
+@cache
+def between_scales(model_file: Path, images_file: Path, root: str) -> float:
+    """On some images: the agreement between predictions at scales 0.5, 1 and 1.5."""
     model = store.load(model_file)
     model.network.eval()
-    ids = dict(labels[1]) if labels else None
-    data = DataSet(root, images_file, model.size, labels[0] if labels else None, ids)
+    data = DataSet(root, images_file, model.size)
     numbers = sorted({k * len(data) // IMAGES for k in range(IMAGES)})
-    agreed = loss = 0.0
-    device = torch.device("cpu")
+    agreed = 0.0
     for part, images in batches(data.image, numbers):
-        if labels:
-            log_p = predict(model, images, device)[0].clamp_min(1e-12).log()
-            true = torch.from_numpy(np.stack([data.pair(n)[1] for n in part])).long()
-            each = torch.nn.functional.nll_loss(log_p, true, ignore_index=255)
-            loss += float(each) * len(part)
-        else:
-            _, same = predict(model, images, device, scales=(0.5, 1, 1.5), agreement=True)
-            agreed += float(same.float().mean()) * len(part)
-    return (loss if labels else agreed) / len(numbers)
+        how = {"scales": (0.5, 1, 1.5), "agreement": True}
+        _, same = predict(model, images, torch.device("cpu"), **how)
+        agreed += float(same.float().mean()) * len(part)
+    return agreed / len(numbers)
+
+
+def warned(seed_folder: Path, number: int) -> bool:
+    """Whether the check of what a round made warned: the next round's, or that of the result. How
+    much the next round keeps to teach is no word about this one."""
+    after = seed_folder / f"round{number + 1}" / "check_round"
+    result = seed_folder / f"round{number}" / "check_result"
+    rows = health_csv.read((result if result.exists() else after) / "health.csv")
+    return any(row.verdict == health_csv.WARN for row in rows if row.measure != "kept")
 
 
 def miou(round_folder: Path) -> float:
@@ -117,17 +128,13 @@ def rounds_of(project: str) -> list[dict]:
     for seed in sorted(base.glob("*/seed*")):
         row = seed.parent.name
         numbers = range(1, len(list(seed.glob("round*"))))
-        if not numbers or folder_of(seed / "round1", "infer_patches") is None:
+        if not numbers or not (seed / "round1" / "infer_patches").exists():
             continue
-        begun = folder_of(seed / "round0", "train_source", "import_weights").resolve()
         scored = [(seed / f"round{r}" / "score_target").resolve() for r in numbers]
         scored.append((seed / f"round{numbers[-1]}" / "score_result").resolve())
-        models = [begun / "model.safetensors"]
+        models = [inputs_of(scored[0], "model")]
         models += [(seed / f"round{r}/retrain/model.safetensors").resolve() for r in numbers]
         images, place = inputs_of(scored[0], "target_images"), record(scored[0])["locations"]
-        source, where = inputs_of(begun, "source_images"), record(begun)["locations"]
-        ids = tuple(record(begun)["settings"]["label_ids"].items())
-        labels = (inputs_of(begun, "source_labels"), ids)
         kept = []
 
         def reference_of(r: int, where: Path = base / "continued" / seed.name) -> Path:
@@ -153,8 +160,8 @@ def rounds_of(project: str) -> list[dict]:
                 left = health.remaining(now, were)
                 return math.nan if np.isnan(left).all() else float(np.nanmin(left))
 
-            scales = [looked_at(models[k], images, place["target"], None) for k in (0, r)]
-            losses = [looked_at(models[k], source, where["source"], labels) for k in (0, r)]
+            scales = [between_scales(models[k], images, place["target"]) for k in (0, r)]
+            losses = [source_loss(scored[k]) for k in (0, r)]
             values = (
                 kept[r - 1], kept[r - 1] / kept[0],
                 health.total_variation(pixels, had), health.total_variation(pixels, at_first),
@@ -166,7 +173,7 @@ def rounds_of(project: str) -> list[dict]:
             found.append(
                 {"project": project, "row": row, "seed": seed.name[4:], "round": r,
                  "over_continued": miou(seed / f"round{r}") - miou(reference_of(r)),
-                 **dict(zip(STATISTICS, values, strict=True))}
+                 **dict(zip(STATISTICS, values, strict=True)), ALARM: float(warned(seed, r))}
             )  # fmt: skip
     return found
 
@@ -230,6 +237,11 @@ def main() -> None:
             f"{'above' if more_is_worse else 'below'} {shown:.3g} | "
             f"{counts(worse[one], harm[one], limit)} | {counts(worse[two], harm[two], limit)} |"
         )
+    alarms = everything[ALARM].to_numpy()
+    said = [counts(alarms[part], harm[part], 0.5) for part in (chosen, ~chosen)]
+    print(
+        f"\nThe checks themselves, hits and false alarms: {said[0]} where chosen, {said[1]} in test"
+    )
 
 
 if __name__ == "__main__":

@@ -260,13 +260,24 @@ SETTINGS = [
         {
             "rounds.on_collapse": "stop",
             **under("rounds.health", kept=1.0e-6, histogram=1, agreement=None, entropy=1.0e-6),
-            "rounds.health.classes": None,
+            **under("rounds.health", source=1.5, classes=None),
         },
     ),
     Row(
         "`rounds.target_statistics`",
         rules("reestimate_batchnorm") + FROM_SCORING,
         {"rounds.target_statistics": 0.5},
+    ),
+    Row(
+        "`rounds.statistics_layers`, where there are no `target_statistics`",
+        NOTHING,
+        {"rounds.statistics_layers": "shallow"},
+    ),
+    Row(
+        "`rounds.statistics_layers`, where there are",
+        rules("reestimate_batchnorm") + FROM_SCORING,
+        {"rounds.statistics_layers": "shallow"},
+        beside={"rounds.target_statistics": 0.5},
     ),
     Row(
         "`rounds.on_collapse`: revert, from or to the others",
@@ -405,9 +416,15 @@ EXPERIMENTS = [
         REPORT,
         {"experiments": [LSE, ZOOM, {"name": "again"}]},
     ),
+    Row(
+        "a further experiment of `role: ceiling`",
+        # the labels of the target, which the audit reads, are looked at already
+        CHECK + rules("train_source evaluate") + REPORT,
+        {"experiments": [LSE, ZOOM, {"name": "ceiling", "role": "ceiling"}]},
+    ),
     Row("an experiment less", REPORT, {"experiments": [LSE]}),
     Row(
-        "another name, role, description or order of experiments",
+        "another name, role (but `ceiling`), description or order of experiments",
         REPORT,
         {"experiments": [ZOOM, {**LSE, "name": "scale_2", "description": "in words"}]},
     ),

@@ -23,6 +23,7 @@ from scalewise.artifacts import (
     problems_csv,
     scores_csv,
     selected_csv,
+    source_csv,
     table,
     thresholds_csv,
     training_csv,
@@ -247,6 +248,22 @@ def test_the_health_of_a_round_reads_back(tmp_path):
         "warn",
         'lost: "a", b',
     )
+
+
+def test_the_loss_on_the_source_reads_back_with_nan_where_an_image_has_no_label(tmp_path):
+    rows = [
+        source_csv.SourceRow('straße, "1"', 18432, 1 / 3),
+        source_csv.SourceRow("empty", 0, math.nan),
+    ]
+    source_csv.write(tmp_path / "s.csv", rows)
+    assert (tmp_path / "s.csv").read_text(encoding="utf-8").splitlines() == [
+        "id,pixels,loss",
+        '"straße, ""1""",18432,0.3333333333333333',
+        "empty,0,",
+    ]
+    read = source_csv.read(tmp_path / "s.csv")
+    assert read[0] == rows[0]
+    assert (read[1].id, read[1].pixels) == ("empty", 0) and math.isnan(read[1].loss)
 
 
 def test_thresholds_read_back(tmp_path):

@@ -92,7 +92,13 @@ def test_the_default_file_reads_back_as_the_defaults_of_the_typed_settings():
     # of a list's entries the keys that are not given stay away
     assert [list(row) for row in read_yaml(DEFAULT)["experiments"]] == [
         ["name", "role", "description", *changed]
-        for changed in ([], ["patches"], ["retraining"], ["rounds"])
+        for changed in (
+            [],
+            ["patches", "prediction", "rounds"],
+            ["patches"],
+            ["retraining"],
+            ["rounds"],
+        )
     ]
 
 
@@ -242,7 +248,8 @@ def test_the_headline_may_be_over_a_subset_of_the_classes(load_text):
 def test_numbers_given_as_text_are_numbers(load_text):
     changed = load_text(
         "source_training: {steps: '30', optimizer: {learning_rate: 1e-1}}\n"
-        "retraining: {freeze_batchnorm: 'false'}"
+        "retraining: {freeze_batchnorm: 'false'}\n"
+        "experiments: [{name: lse}]"  # `recommended` would have its own statistics
     ).settings
     assert changed.source_training.optimizer.learning_rate == 0.1
     assert changed.source_training.steps == 30 and type(changed.source_training.steps) is int
@@ -396,6 +403,17 @@ MISTAKES = {
         "config.yaml: experiment 'lse': rounds.target_statistics: fcn8s_vgg16 has no batch-norm "
         "whose statistics could be re-estimated: leave it at 0"
     ),
+    "experiments: [{name: a, network: {name: segformer}, rounds: {target_statistics: 0.5, "
+    "statistics_layers: shallow}}]": (
+        "mine.yaml: experiment 'a': rounds.statistics_layers: segformer has no batch-norm in its "
+        "shallow layers: leave it at all, or target_statistics at 0"
+    ),
+    "rounds: {statistics_layers: deep}": (
+        "mine.yaml: rounds.statistics_layers: must be one of all, shallow, not 'deep'"
+    ),
+    "rounds: {health: {source: -0.5}}": (
+        "mine.yaml: rounds.health.source: must be at least 0, not -0.5"
+    ),
     "rounds: {portions: [-0.1]}": (
         "mine.yaml: rounds.portions (entry 1): must be more than 0, not -0.1"
     ),
@@ -443,7 +461,20 @@ MISTAKES = {
     ),
     "experiments: [{name: a, role: abalation}]": (
         "mine.yaml: experiments (entry 1).role: must be one of method, control, ablation, "
-        "not 'abalation'; did you mean 'ablation'?"
+        "ceiling, not 'abalation'; did you mean 'ablation'?"
+    ),
+    # a ceiling's sections are looked at before they are checked
+    "experiments: [{name: a, role: ceiling, data: 2}]": (
+        "mine.yaml: experiment 'a': data: must be a section of keys, not 2"
+    ),
+    "experiments: [{name: a, role: ceiling, rounds: 2}]": (
+        "mine.yaml: experiment 'a': rounds: must be a section of keys, not 2"
+    ),
+    "experiments: [{name: a, role: ceiling, data: {target: 2}}]": (
+        "mine.yaml: experiment 'a': data.target: must be a section of keys, not 2"
+    ),
+    "experiments: [{name: a, role: ceiling, patchs: {scale: 1}}]": (
+        "mine.yaml: experiment 'a': patchs: unknown key; did you mean 'patches'?"
     ),
     "report: {classes: 14 classes}": (
         "mine.yaml: report.classes: must be one of all, 16 classes, 13 classes, not '14 classes'"
@@ -785,6 +816,77 @@ def test_a_network_without_batch_norm_has_no_such_control(message):
         "mine.yaml: experiment 'b': rounds.method: fcn8s_vgg16 has no batch-norm whose statistics "
         "could be re-estimated: take the row out"
     )
+
+
+CEILING = "{name: top, role: ceiling, description: all of it}"
+
+
+def test_a_ceiling_has_the_target_set_in_place_of_the_source_and_no_round(load_text):
+    text = "data: {source_size: [48, 96]}\nrounds: {target_statistics: 0.5}\n"
+    project = load_text(f"{text}experiments: [{{name: lse}}, {CEILING}]")
+    lse, top = (e.settings for e in project.experiments)
+    assert top.data.source == lse.data.target.model_copy(update={"audit": False})
+    assert top.data.source_size is None and lse.data.source_size == (48, 96)
+    assert (top.round_count, top.rounds.portion_list, lse.round_count) == (0, [], 3)
+    # all else is as it is around it
+    kept = {"exclude": {"data": {"source", "source_size"}, "rounds": {"portions"}}}
+    assert top.model_dump(**kept) == lse.model_dump(**kept)
+    assert project.experiments[1].differences == {"data.source": "the target set, with its labels"}
+    assert project.settings.data == lse.data
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{name: top, role: ceiling, description: all of it}",
+        "{name: top, role: ceiling, source_training: {steps: 9}, data: {target: {images: 5}}}",
+        "{name: top, role: ceiling, data: {target: {format: cityscapes, root: x, split: val}}}",
+        "{name: top, role: ceiling, compatibility: authors_code}",
+    ],
+)
+def test_a_ceiling_reads_back_from_the_configuration_in_effect(load_text, tmp_path, row):
+    root = f"data: {{root: {tmp_path}}}\n"
+    project = load_text(f"{root}experiments: [{{name: lse}}, {row}]")
+    ceiling = project.experiments[1]
+    for which in (("top", 3), ()):
+        path = tmp_path / "back.yaml"
+        path.write_text(json.dumps(config.resolved(project, *which)))
+        back = load([path])
+        *_, found = back.experiments
+        assert (found.name, found.role, found.description, found.settings) == (
+            "top", "ceiling", ceiling.description, ceiling.settings,
+        )  # fmt: skip
+        assert found.differences["data.source"] == ceiling.differences["data.source"]
+        assert found.settings.data.source != load([DEFAULT]).settings.data.source
+        if not which:
+            assert back.experiments == project.experiments
+
+
+def test_a_ceiling_needs_labels_of_the_target_where_no_other_row_does(load_text, message):
+    classes = "classes: [{name: a, color: [0, 0, 0]}, {name: b, color: [9, 9, 9]}]"
+    labels = "labels: 'l/{id}.png', id_to_class: {0: a, 7: b}"
+    data = (
+        f"data:\n  {classes}\n  source: {{{FOLDER}, {labels}}}\n  validation: "
+        f"{{{FOLDER}, {labels}}}\n  target: {{{FOLDER}%s}}\nexperiments: [{{name: lse}}%s]"
+    )
+    assert load_text(data % ("", "")).settings.data.target.labels is None
+    said = message(data % ("", f", {CEILING}"))
+    assert said.startswith("mine.yaml: experiment 'top': data.")
+    assert "labels: this set needs labels" in said
+    top = load_text(data % (f", {labels}", f", {CEILING}")).experiments[1].settings.data
+    assert config.layout(top, top.source).label_ids == {0: 0, 7: 1}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_layers_may_be_named_where_no_statistics_are_the_target_s(load_text, network):
+    rows = "experiments: [{name: lse, rounds: {statistics_layers: shallow}}]"
+    (lse,) = load_text(f"network: {{name: {network}}}\n{rows}").experiments
+    assert lse.settings.rounds.statistics_layers == "shallow"
+    assert "statistics_layers" not in lse.settings.rounds.in_effect()
+    if network == "deeplabv2_resnet101":
+        rows = rows.replace("shallow", "shallow, target_statistics: 0.5")
+        (lse,) = load_text(f"network: {{name: {network}}}\n{rows}").experiments
+        assert lse.settings.rounds.in_effect()["statistics_layers"] == "shallow"
 
 
 def test_portions_are_added_up_one_by_one(load_text):

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 import accept_round
 import check_round
 from scalewise import config
-from scalewise.artifacts import accepted_csv, health_csv, predictions_h5, scores_csv, thresholds_csv
+from scalewise.artifacts import (
+    accepted_csv,
+    health_csv,
+    predictions_h5,
+    scores_csv,
+    source_csv,
+    thresholds_csv,
+)
 from scalewise.artifacts.health_csv import HealthRow
 from scalewise.errors import UserError
 from scalewise.job import Job
@@ -26,7 +33,10 @@ from test_plan import all_keys, make_plan
 
 NAN = math.nan
 CLASSES = ["road", "car", "train"]
-LIMITS = {"kept": 0.1, "histogram": 0.2, "agreement": 0.7, "entropy": 0.3, "classes": 0.05}
+LIMITS = {
+    "kept": 0.1, "source": 1.05, "histogram": 0.2, "agreement": 0.7, "entropy": 0.3,
+    "classes": 0.05,
+}  # fmt: skip
 OFF = dict.fromkeys(LIMITS)
 
 
@@ -50,6 +60,12 @@ class TestMeasures:
         # 3 * 0.5 + 1 * 1.5 + 4 * 0.25 = 4, of 8 pixels
         assert health.overall_entropy(counts, entropy) == 0.5
         assert math.isnan(health.overall_entropy(np.zeros((1, 2), int), np.full((1, 2), NAN)))
+
+    def test_the_mean_loss_is_over_all_labelled_pixels_and_not_a_mean_of_the_images(self):
+        # 30 * 0.5 + 10 * 2.5 = 40, of 40 pixels; the image without a label counts nowhere
+        assert health.overall_loss([30, 0, 10], [0.5, NAN, 2.5]) == 1.0
+        assert math.isnan(health.overall_loss([0], [NAN]))
+        assert math.isnan(health.overall_loss([], []))
 
     def test_total_variation_is_half_the_sum_of_differences_of_the_shares(self):
         # shares 0.5, 0.5, 0 and 0.25, 0.25, 0.5
@@ -123,18 +139,23 @@ class TestMeasures:
 
 class TestVerdicts:
     BEFORE = Predictions(pixels(500, 400, 100), 1.0, 0.5)
+    LOSSES = 2.0, 2.0  # on the source: now, and before the rounds
 
     def test_a_round_like_the_one_before_is_sound(self):
         now = Predictions(pixels(510, 400, 90), 0.9, 0.4)
-        rows = health.check(now, self.BEFORE, 0.95, LIMITS, CLASSES)
+        rows = health.check(now, self.BEFORE, 0.95, (2.05, 2.0), LIMITS, CLASSES)
         assert [row.measure for row in rows] == list(LIMITS)
         assert set(judged(rows).values()) == {"ok"}
         assert rows[0] == HealthRow(
             "kept", 0.4, 0.5, 0.1, "ok",
             "40.0% of the patches' pixels are kept to teach, after 50.0% in the round before",
         )  # fmt: skip
-        assert rows[3].value == 0.9 and rows[3].previous == 1.0 and rows[3].limit == 0.3
-        assert rows[4].value == pytest.approx(0.9) and "train (90 of 100)" in rows[4].sentence
+        assert rows[1] == HealthRow(
+            "source", 2.05, 2.0, 2.1, "ok",
+            "the loss on source images is 2.05 nats, 2 before the rounds",
+        )  # fmt: skip
+        assert rows[4].value == 0.9 and rows[4].previous == 1.0 and rows[4].limit == 0.3
+        assert rows[5].value == pytest.approx(0.9) and "train (90 of 100)" in rows[5].sentence
 
     @pytest.mark.parametrize(
         ("now", "agreed", "warned"),
@@ -155,39 +176,70 @@ class TestVerdicts:
     def test_each_limit_is_passed_by_its_own_measure_alone_and_not_when_it_is_met(
         self, now, agreed, warned
     ):
-        rows = health.check(now, self.BEFORE, agreed, LIMITS, CLASSES)
+        rows = health.check(now, self.BEFORE, agreed, self.LOSSES, LIMITS, CLASSES)
         assert [row.measure for row in rows if row.verdict == "warn"] == ([warned] * bool(warned))
         told = [row.sentence for row in rows if "(rounds.health." in row.sentence]
         assert len(told) == bool(warned)
         assert all(f"(rounds.health.{warned})" in sentence for sentence in told)
 
+    @pytest.mark.parametrize(
+        ("now", "begun", "verdict"),
+        [
+            (2.1, 2.0, "ok"),  # 1.05 times that
+            (math.nextafter(2.1, 3), 2.0, "warn"),
+            (0.5, 2.0, "ok"),
+            (NAN, 2.0, "warn"),
+            (2.0, NAN, "warn"),
+            (NAN, NAN, "warn"),
+            (0.0, 0.0, "ok"),
+            (1e-9, 0.0, "warn"),
+            (math.inf, 2.0, "warn"),
+        ],
+    )
+    def test_a_loss_on_the_source_warns_above_its_limit_alone_and_where_it_is_no_number(
+        self, now, begun, verdict
+    ):
+        rows = health.check(self.BEFORE, self.BEFORE, 1.0, (now, begun), LIMITS, CLASSES)
+        assert judged(rows) == {**dict.fromkeys(LIMITS, "ok"), "source": verdict}
+        (row,) = [row for row in rows if row.measure == "source"]
+        assert (row.value, row.previous) == pytest.approx((now, begun), nan_ok=True)
+        assert row.limit == pytest.approx(1.05 * begun, nan_ok=True)
+
+    def test_a_loss_on_the_source_is_told_with_what_it_was_and_the_limit(self):
+        limits = {**LIMITS, "source": 1.5}
+        rows = health.check(self.BEFORE, self.BEFORE, 1.0, (0.75001, 0.5), limits, CLASSES)
+        assert rows[1].sentence == (
+            "the loss on source images is 0.75 nats, 0.5 before the rounds; the highest is 1.5 "
+            "times that (rounds.health.source)"
+        )
+
     def test_a_limit_that_is_null_is_measured_and_never_passed(self):
         now = Predictions(pixels(1000, 0, 0), 0.0, 0.0)
-        rows = health.check(now, self.BEFORE, 0.0, OFF, CLASSES)
+        rows = health.check(now, self.BEFORE, 0.0, (9.0, 2.0), OFF, CLASSES)
         assert set(judged(rows).values()) == {"ok"}
         assert all(math.isnan(row.limit) for row in rows)
-        assert [row.value for row in rows] == pytest.approx([0, 0.5, 0, 0, 0])
+        assert [row.value for row in rows] == pytest.approx([0, 9, 0.5, 0, 0, 0])
         # one of them alone
-        rows = health.check(now, self.BEFORE, 0.0, {**LIMITS, "kept": None}, CLASSES)
-        assert judged(rows)["kept"] == "ok" and list(judged(rows).values()).count("warn") == 4
+        for one in ("kept", "source"):
+            limits = {**LIMITS, one: None}
+            rows = health.check(now, self.BEFORE, 0.0, (9.0, 2.0), limits, CLASSES)
+            assert judged(rows) == {**dict.fromkeys(LIMITS, "warn"), one: "ok"}
 
     def test_the_first_round_has_nothing_to_be_compared_with(self):
-        rows = health.check(Predictions(pixels(9, 1, 0), 0.8, 0.05), None, None, LIMITS, CLASSES)
+        now = Predictions(pixels(9, 1, 0), 0.8, 0.05)
+        rows = health.check(now, None, None, None, LIMITS, CLASSES)
         assert judged(rows) == {"kept": "warn", "entropy": "ok"}
         assert all(math.isnan(row.previous) for row in rows)
 
     def test_the_result_makes_no_patches_and_so_keeps_nothing(self):
         now = Predictions(pixels(500, 400, 100), 1.0)
-        assert list(judged(health.check(now, self.BEFORE, 1.0, LIMITS, CLASSES))) == [
-            "histogram", "agreement", "entropy", "classes",
-        ]  # fmt: skip
+        rows = health.check(now, self.BEFORE, 1.0, self.LOSSES, LIMITS, CLASSES)
+        assert list(judged(rows)) == ["source", "histogram", "agreement", "entropy", "classes"]
 
     def test_all_classes_that_were_lost_are_named_the_worst_first(self):
         now = Predictions(pixels(990, 10, 0), 1.0)
-        (row,) = [
-            row for row in health.check(now, self.BEFORE, 1.0, LIMITS, CLASSES)
-            if row.measure == "classes"
-        ]  # fmt: skip
+        rows = health.check(now, self.BEFORE, 1.0, self.LOSSES, LIMITS, CLASSES)
+        (row,) = [row for row in rows if row.measure == "classes"]
         assert "train (0 of 100), car (10 of 400); the lowest share left is 5.0%" in row.sentence
         assert "road" not in row.sentence and row.value == 0
 
@@ -197,7 +249,7 @@ def rounds(tmp_path, monkeypatch):
     """Write what networks say of 6 images of 8 x 12 and check one against another."""
     monkeypatch.chdir(tmp_path)
 
-    def said(name, maps, entropy, kept=0.5):
+    def said(name, maps, entropy, kept=0.5, loss=0.5):
         counts = np.stack([np.bincount(m.ravel(), minlength=3) for m in maps])
         means = np.where(counts > 0, entropy, NAN)
         ids = [f"i{k}" for k in range(len(maps))]
@@ -210,14 +262,22 @@ def rounds(tmp_path, monkeypatch):
             for c, n in zip(CLASSES, seen, strict=True)
         ]
         thresholds_csv.write(f"{name}_thresholds.csv", rows)
+        # of 40 labelled pixels; the third image has none
+        rows = zip((30, 10, 0), (loss - 0.2, loss + 0.6, NAN), strict=True)
+        rows = [source_csv.SourceRow(f"s{k}", *row) for k, row in enumerate(rows)]
+        source_csv.write(f"{name}_source.csv", rows)
 
-    def check(folder, now, before=None, on_collapse="warn", limits=LIMITS, result=False):
+    def check(
+        folder, now, before=None, on_collapse="warn", limits=LIMITS, result=False, first=None
+    ):
         inputs = {"scores": f"{now}.csv"}
         if not result:
             inputs["thresholds"] = f"{now}_thresholds.csv"
         if before:
             inputs |= {
                 "predictions": f"{now}.h5",
+                "source": f"{now}_source.csv",
+                "first_source": f"{first or before}_source.csv",
                 "previous_scores": f"{before}.csv",
                 "previous_predictions": f"{before}.h5",
                 "previous_thresholds": f"{before}_thresholds.csv",
@@ -247,13 +307,14 @@ class TestStage:
     def test_a_network_that_calls_everything_road_is_told_on_every_count(self, rounds):
         said, check = rounds
         said("sound", streets(0).astype(np.uint8), 0.8)
-        said("collapsed", np.zeros((6, 8, 12), np.uint8), 0.01, kept=0.02)
+        said("collapsed", np.zeros((6, 8, 12), np.uint8), 0.01, kept=0.02, loss=3.0)
         job, rows = check("checked", "collapsed", "sound")
         assert judged(rows) == dict.fromkeys(LIMITS, "warn")
         assert job.notes["warnings"] == [row.sentence for row in rows]
         share = (streets(0) == 0).mean()
         values = {row.measure: row.value for row in rows}
         assert values["kept"] == pytest.approx(0.02)
+        assert values["source"] == pytest.approx(3.0)
         assert values["histogram"] == pytest.approx(1 - share)
         assert values["agreement"] == (streets(0)[:, ::4, ::4] == 0).mean()
         assert values["entropy"] == pytest.approx(0.01)
@@ -271,10 +332,23 @@ class TestStage:
         _, rows = check("first", "one")
         assert list(judged(rows)) == ["kept", "entropy"]
 
+    def test_the_source_is_set_against_the_network_that_the_rounds_began_with(self, rounds):
+        """Little by little is as far: no round is far from the one before."""
+        said, check = rounds
+        maps = streets(0).astype(np.uint8)
+        for name, loss in (("first", 1.0), ("second", 1.04), ("third", 1.08)):
+            said(name, maps, 0.8, loss=loss)
+        _, rows = check("sound", "second", "first")
+        assert judged(rows)["source"] == "ok"
+        _, rows = check("checked", "third", "second", first="first")
+        (row,) = [row for row in rows if row.verdict == "warn"]
+        assert row.measure == "source"
+        assert (row.value, row.previous, row.limit) == pytest.approx((1.08, 1.0, 1.05))
+
     def test_stop_is_one_error_with_measures_values_limits_and_what_to_do(self, rounds, tmp_path):
         said, check = rounds
         said("sound", streets(0).astype(np.uint8), 0.8)
-        said("collapsed", np.zeros((6, 8, 12), np.uint8), 0.01, kept=0.02)
+        said("collapsed", np.zeros((6, 8, 12), np.uint8), 0.01, kept=0.02, loss=3.0)
         with pytest.raises(UserError) as told:
             check("checked", "collapsed", "sound", on_collapse="stop")
         message = str(told.value)
@@ -314,6 +388,7 @@ class TestPlan:
         [
             {"on_collapse": "stop"},
             {"health": {"kept": 0.3}},
+            {"health": {"source": 1.5}},
             {"health": {"histogram": None}},
             {"health": {"agreement": 0.9, "entropy": 0.5, "classes": None}},
         ],
@@ -339,7 +414,46 @@ class TestPlan:
             "previous_scores": (first["score_target"], "scores.csv"),
             "previous_predictions": (first["score_target"], "predictions.h5"),
             "previous_thresholds": (first["compute_thresholds"], "thresholds.csv"),
+            "source": (second["score_target"], "source.csv"),
+            "first_source": (first["score_target"], "source.csv"),
         }
+
+    @pytest.mark.parametrize("share", [0, 0.5])
+    def test_all_checks_read_the_source_of_the_network_that_the_rounds_began_with(
+        self, tmp_path, share
+    ):
+        _, rounds = self.stages(tmp_path, rounds={"target_statistics": share})
+        first = rounds[1].stages
+        # whose statistics are the target's, where the rounds begin with these
+        begun = first["reestimate_batchnorm"] if share else rounds[0].stages["train_source"]
+        assert first["score_target"].inputs["model"].stage is begun
+        checks = [stage for r in rounds for stage in r.checks.values()]
+        assert "first_source" not in checks[0].inputs and "source" not in checks[0].inputs
+        scored = [r.stages["score_target"] for r in rounds[2:]]
+        scored.append(rounds[-1].stages["score_result"])
+        for stage, now in zip(checks[1:], scored, strict=True):
+            assert stage.inputs["first_source"].stage is first["score_target"]
+            assert stage.inputs["source"].stage is now
+            assert {stage.inputs[k].file for k in ("source", "first_source")} == {"source.csv"}
+
+    def test_other_labels_of_the_source_score_anew_and_its_working_size_in_training_does_not(
+        self, tmp_path
+    ):
+        rows = [
+            {"name": "lse", "source_training": {"weights": {"file": "w"}}},
+            {"name": "map", "source_training": {"weights": {"file": "w"}},
+             "data": {"source": {"map": {"bicycle": "ignore"}}}},
+            {"name": "size", "source_training": {"weights": {"file": "w"}},
+             "data": {"source_size": [32, 64]}},
+        ]  # fmt: skip
+        plan = make_plan(tmp_path, {"experiments": rows})
+        lse, other, size = (r.stages["score_target"] for r in plan.rounds if r.number == 1)
+        assert lse.inputs["model"].stage is other.inputs["model"].stage
+        assert lse is size and lse.key != other.key
+        changed = {k for k in lse.inputs if lse.inputs[k].path != other.inputs[k].path}
+        assert changed == {"source_labels"}
+        assert lse.settings["label_ids"]["33"] == 18 and other.settings["label_ids"]["33"] == 255
+        assert set(lse.locations) == {"source", "target"}
 
     def test_the_result_is_scored_and_checked_against_the_network_before_it(self, tmp_path):
         plan, rounds = self.stages(tmp_path)
@@ -347,7 +461,8 @@ class TestPlan:
         assert last["score_result"].inputs["model"].stage is last["retrain"]
         inputs = last["check_result"].inputs
         assert set(inputs) == {
-            "scores", "predictions", "previous_scores", "previous_predictions",
+            "scores", "predictions", "source", "previous_scores", "previous_predictions",
+            "first_source",
         }  # fmt: skip
         assert inputs["scores"].stage is last["score_result"]
         assert inputs["previous_scores"].stage is last["score_target"]
@@ -409,11 +524,16 @@ class TestPlan:
             whose = {role: inputs[role].stage for role in inputs if role != "health"}
             made, kept = s["score_result"], scored
             assert whose == {
-                "model": s["retrain"], "scores": made, "predictions": made,
+                "model": s["retrain"], "scores": made, "predictions": made, "source": made,
                 "previous_model": begun, "previous_scores": kept, "previous_predictions": kept,
+                "previous_source": kept,
                 **({"previous": begun} if before.number else {}),
             }  # fmt: skip
             assert s["evaluate"].inputs["model"].stage is s["accept_round"]
+            # however many rounds were reverted
+            first = s["check_result"].inputs["first_source"]
+            assert first.stage is rounds[1].stages["score_target"] and first.file == "source.csv"
+            assert s["check_result"].inputs["source"].stage is made
             # what its labels come from was checked when it was accepted
             assert set(s["check_round"].inputs) == {"scores", "thresholds"}
         # the first round is trained from the same labels as without it
@@ -430,10 +550,12 @@ class TestPlan:
 class TestAccepting:
     """The stage that names the weights that go on."""
 
+    ROLES = ("model", "scores", "predictions", "source")
+
     def accept(self, tmp_path, number, alarm, whose, before=None):
         made, inputs = tmp_path / f"made{number}", {}
         for prefix, text in (("", f"round {number}"), ("previous_", whose)):
-            for role in ("model", "scores", "predictions"):
+            for role in self.ROLES:
                 path = made / f"{prefix}{role}"
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(f"{role} of {text}")
@@ -453,19 +575,19 @@ class TestAccepting:
             1, 1,
         )  # fmt: skip
         accept_round.accept(job)
-        texts = [(folder / f).read_text() for f in ("model.safetensors", "scores.csv",
-                                                    "predictions.h5")]  # fmt: skip
+        files = ("model.safetensors", "scores.csv", "predictions.h5", "source.csv")
+        texts = [(folder / file).read_text() for file in files]
         return folder, job, texts, accepted_csv.read(folder / "accepted.csv")
 
     def test_a_round_without_an_alarm_goes_on_with_its_own_weights(self, tmp_path):
         _, job, texts, rows = self.accept(tmp_path, 1, "ok", "source")
-        assert texts == [f"{r} of round 1" for r in ("model", "scores", "predictions")]
+        assert texts == [f"{r} of round 1" for r in self.ROLES]
         assert rows == [accepted_csv.AcceptedRow(1, 1, "")]
         assert "warnings" not in job.notes
 
     def test_a_round_with_an_alarm_goes_on_with_those_before_it_and_says_so(self, tmp_path):
         _, job, texts, rows = self.accept(tmp_path, 1, "warn", "source")
-        assert texts == [f"{r} of source" for r in ("model", "scores", "predictions")]
+        assert texts == [f"{r} of source" for r in self.ROLES]
         assert rows == [accepted_csv.AcceptedRow(1, 0, "40 % agree")]
         assert job.notes["warnings"] == [
             "round 1 is not accepted, the source-only ones stay the weights: 40 % agree"
@@ -486,23 +608,26 @@ class TestSettings:
     def test_every_limit_has_a_default_that_says_why(self):
         text = DEFAULT_CONFIG.read_text().split("  health:")[1].split("\nselection:")[0]
         limits = yaml.safe_load("health:" + text)["health"]
-        assert list(limits) == list(LIMITS)
+        assert list(limits.items()) == list(LIMITS.items())
         lines = text.splitlines()[1:]
         assert all(len(line.split("#")[1]) > 20 for line in lines if line.strip())
 
     def test_null_switches_one_limit_off_and_leaves_the_others(self, tmp_path):
         path = tmp_path / "mine.yaml"
         path.write_text("rounds: {health: {kept: null}}")
-        for overrides in (None, {"rounds": {"health": {"histogram": "null"}}}):
+        for overrides in (None, {"rounds": {"health": {"histogram": "null", "source": "null"}}}):
             rounds = config.load([DEFAULT_CONFIG, path], overrides).settings.rounds
             found = json.loads(rounds.health.model_dump_json())
             assert found["kept"] is None and found["agreement"] is not None
             assert (found["histogram"] is None) == bool(overrides)
+            assert (found["source"] is None) == bool(overrides)
 
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
             ("health: {kept: 1.5}", "mine.yaml: rounds.health.kept: must be at most 1, not 1.5"),
+            # it is no share: twice the loss is a limit
+            ("health: {source: -2}", "mine.yaml: rounds.health.source: must be at least 0, not -2"),
             ("health: {keep: 0.5}", "rounds.health.keep: unknown key; did you mean 'kept'?"),
             (
                 "on_collapse: halt",

@@ -1,9 +1,11 @@
 """What every stage's script shares: errors, interruptions, progress; and the stages themselves."""
 
+import dataclasses
 import fcntl
 import io
 import json
 import logging
+import math
 import os
 import pty
 import select
@@ -39,6 +41,7 @@ from scalewise.artifacts import (
     predictions_h5,
     scores_csv,
     selected_csv,
+    source_csv,
     table,
     thresholds_csv,
 )
@@ -48,6 +51,7 @@ from scalewise.errors import UserError
 from scalewise.inference import full_logits
 from scalewise.job import Job
 from scalewise.models import store
+from scalewise.models.compact import Compact
 from scalewise.progress import Progress
 from scalewise.training.patch_batches import PatchBatches
 
@@ -442,10 +446,14 @@ def world(tmp_path, monkeypatch):
 
 SOURCE = {"source_images": "images.csv", "source_labels": "labels.csv"}
 MODEL = {"model": "model.safetensors"}
-
+TARGET = {"target_images": "images.csv"}
 
 ONE_VIEW = {"scales": [1.0], "flip": False}
-SCORING = {"classes": CLASSES, "constant_entropy": "zero", "prediction": ONE_VIEW}
+SCORING = {
+    "classes": CLASSES, "constant_entropy": "zero", "prediction": ONE_VIEW,
+    "label_ids": {**RETRAINING["label_ids"], "9": 255, "255": 255},
+}  # fmt: skip
+NORMING = {"share": 1, "layers": "all"}
 
 
 FIELDS = ("image", "predicted", "entropy", "label", "position")
@@ -463,18 +471,27 @@ class TestStages:
             **MODEL, selected="selected.csv", target_images="images.csv",
         )  # fmt: skip
 
-    def test_no_label_is_opened_where_the_target_is_scored_cut_or_measured(
+    def test_no_label_of_the_target_is_opened_where_it_is_scored_cut_or_measured(
         self, world, monkeypatch
     ):
+        source = write_source([labels_of((1, SIZE[0] * SIZE[1])), labels_of((2, 5))])
+        opened, read = [], reading.read_label_ids
+
+        def reads(content, *mode):
+            opened.append(content)
+            return read(content, *mode)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(reading, "read_label_ids", reads)
+            world(score_target.score, "scores", SCORING, **MODEL, **TARGET, **source)
+        # the labels of the source, and none that lies beside a target image
+        assert opened == [Path(f"source/{k}_label.png").read_bytes() for k in range(2)]
         monkeypatch.setattr(reading, "read_label_ids", require_no_label)
-        inputs = {**MODEL, "target_images": "images.csv"}
-        world(score_target.score, "scores", SCORING, **inputs)
         self.patches(world)
-        world(reestimate_batchnorm.reestimate, "bn", {"share": 1}, **inputs)
+        world(reestimate_batchnorm.reestimate, "bn", NORMING, **MODEL, **TARGET)
 
     def test_scores_count_every_pixel_of_every_image(self, world):
-        inputs = {**MODEL, "target_images": "images.csv"}
-        world(score_target.score, "scores", SCORING, **inputs)
+        world(score_target.score, "scores", SCORING, **MODEL, **TARGET, **SOURCE)
         scores = scores_csv.read("scores/scores.csv", CLASSES)
         assert scores.images == [f"i{k}" for k in range(10)]
         assert (scores.pixels.sum(1) == SIZE[0] * SIZE[1]).all()
@@ -484,7 +501,7 @@ class TestStages:
         assert (scores.entropy[seen] > 0).all() and (scores.entropy[seen] <= np.log(3)).all()
 
     def test_predictions_are_the_networks_own_in_the_order_of_the_scores(self, world):
-        world(score_target.score, "scores", SCORING, **MODEL, target_images="images.csv")
+        world(score_target.score, "scores", SCORING, **MODEL, **TARGET, **SOURCE)
         scores = scores_csv.read("scores/scores.csv", CLASSES)
         model = store.load("model.safetensors")
         model.network.eval()
@@ -642,9 +659,7 @@ class TestStages:
         self.patches(world)
         rows = [thresholds_csv.ThresholdRow(c, 0.9, "", 1, 1, 0.5, 9) for c in CLASSES]
         thresholds_csv.write("thresholds.csv", rows)
-        world(
-            reestimate_batchnorm.reestimate, "bn", {"share": 1}, **MODEL, target_images="images.csv"
-        )
+        world(reestimate_batchnorm.reestimate, "bn", NORMING, **MODEL, **TARGET)
 
         def trained(folder, own, source_model="model.safetensors", **changes):
             world(
@@ -807,8 +822,7 @@ class TestStages:
 
     def test_batch_norm_statistics_are_the_means_over_all_images(self, world):
         """10 images come as 8 and 2: each counts alike."""
-        inputs = {**MODEL, "target_images": "images.csv"}
-        world(reestimate_batchnorm.reestimate, "bn", {"share": 1}, **inputs)
+        world(reestimate_batchnorm.reestimate, "bn", NORMING, **MODEL, **TARGET)
         before, after = (store.load(p) for p in ("model.safetensors", "bn/model.safetensors"))
         images = np.stack([np.asarray(Image.open(f"{i}.png")) for i in range(10)])
         x = torch.from_numpy(images).float().sub(120).div(60).permute(0, 3, 1, 2)
@@ -821,9 +835,9 @@ class TestStages:
             assert same != ("running_" in key or "num_batches" in key), key
 
     def test_batch_norm_statistics_may_be_mixed_of_both_domains(self, world):
-        inputs = {**MODEL, "target_images": "images.csv"}
         for folder, share in (("all", 1), ("quarter", 0.25)):
-            world(reestimate_batchnorm.reestimate, folder, {"share": share}, **inputs)
+            settings = {**NORMING, "share": share}
+            world(reestimate_batchnorm.reestimate, folder, settings, **MODEL, **TARGET)
         files = ("model.safetensors", "all/model.safetensors", "quarter/model.safetensors")
         source, target, mixed = (store.load(f).network.state_dict() for f in files)
         for key, value in mixed.items():
@@ -831,6 +845,28 @@ class TestStages:
                 expected = 0.75 * source[key] + 0.25 * target[key]
                 assert torch.allclose(value, expected, atol=1e-6), key
                 assert not torch.equal(value, source[key])
+
+    def test_statistics_of_shallow_layers_are_those_of_all_and_the_deep_ones_stay(self, world):
+        kinds = {"all": (1, "all"), "shallow": (1, "shallow"), "mixed": (0.25, "shallow")}
+        for folder, (share, layers) in kinds.items():
+            settings = {"share": share, "layers": layers}
+            world(reestimate_batchnorm.reestimate, folder, settings, **MODEL, **TARGET)
+        files = ("model.safetensors", *(f"{folder}/model.safetensors" for folder in kinds))
+        source, target, shallow, mixed = (store.load(f).network.state_dict() for f in files)
+        running = [key for key in source if "running_" in key]
+        stem = [key for key in running if key.startswith("stem.")]
+        # two convolutions and a block of two, each with a mean and a variance
+        assert len(stem) == 8 and len(running) > 8
+        for key, value in source.items():
+            if key in stem:
+                assert torch.equal(shallow[key], target[key]), key
+                assert not torch.equal(shallow[key], value), key
+                expected = 0.75 * value + 0.25 * target[key]
+                assert torch.allclose(mixed[key], expected, atol=1e-6), key
+                assert not torch.equal(mixed[key], value), key
+            elif not (key.startswith("stem.") and "num_batches" in key):
+                assert torch.equal(shallow[key], value) and torch.equal(mixed[key], value), key
+        assert not any(torch.equal(target[key], source[key]) for key in running)
 
     def test_evaluation_is_at_the_labels_own_size(self, world):
         settings = {
@@ -846,13 +882,146 @@ class TestStages:
         assert columns["pixels"] == [(labels == 0).sum(), (labels == 1).sum(), 0]
         assert Image.open("evaluated/pictures.png").size == (3 * SIZE[1], 3 * SIZE[0])
 
-    def test_a_network_without_batch_norm_has_no_such_control(self, world, monkeypatch):
+    @pytest.mark.parametrize(
+        ("layers", "told"), [("all", ":"), ("shallow", " in its shallow layers:")]
+    )
+    def test_a_network_without_batch_norm_has_no_such_control(
+        self, world, monkeypatch, layers, told
+    ):
         monkeypatch.setattr(reestimate_batchnorm, "nn", SimpleNamespace(BatchNorm2d=torch.nn.LSTM))
-        with pytest.raises(UserError, match="compact has no batch-norm"):
-            world(
-                reestimate_batchnorm.reestimate,
-                "bn",
-                {"share": 1},
-                **MODEL,
-                target_images="images.csv",
+        settings = {**NORMING, "layers": layers}
+        with pytest.raises(UserError, match=f"compact has no batch-norm{told}"):
+            world(reestimate_batchnorm.reestimate, "bn", settings, **MODEL, **TARGET)
+
+    def test_a_network_whose_batch_norm_is_deep_has_no_shallow_statistics(self, world, monkeypatch):
+        monkeypatch.setattr(Compact, "shallow", lambda self: [self.classifier])
+        settings = {**NORMING, "layers": "shallow"}
+        with pytest.raises(UserError, match="compact has no batch-norm in its shallow layers"):
+            world(reestimate_batchnorm.reestimate, "bn", settings, **MODEL, **TARGET)
+        world(reestimate_batchnorm.reestimate, "bn", NORMING, **MODEL, **TARGET)
+
+
+def labels_of(*runs: tuple[int, int]) -> np.ndarray:
+    """Ids of an image at the working size, row by row: (id, pixels) after each other; the rest is
+    id 9, which is ignored."""
+    ids = np.full(SIZE[0] * SIZE[1], 9, np.uint8)
+    ids[: sum(count for _, count in runs)] = [k for k, count in runs for _ in range(count)]
+    return ids.reshape(SIZE)
+
+
+def write_source(labels: list[np.ndarray]) -> dict[str, str]:
+    """A source of its own in `source/`: images s0, s1, ... with these labels; the inputs."""
+    Path("source").mkdir()
+    draws = np.random.default_rng(1)
+    images, rows = [], []
+    for k, label in enumerate(labels):
+        path, of = f"source/{k}.png", f"source/{k}_label.png"
+        Image.fromarray(draws.integers(0, 256, (*SIZE, 3), np.uint8)).save(path)
+        Image.fromarray(label).save(of)
+        height, width = label.shape
+        images.append(images_csv.ImageRow(f"s{k}", path, SIZE[1], SIZE[0], content_hash(path)))
+        rows.append(labels_csv.LabelRow(f"s{k}", of, width, height, content_hash(of), 0, (1, 1, 1)))
+    images_csv.write("source_images.csv", images)
+    labels_csv.write("source_labels.csv", rows, CLASSES)
+    return {"source_images": "source_images.csv", "source_labels": "source_labels.csv"}
+
+
+class TestLossOnTheSource:
+    def scored(self, world, source: dict[str, str], **changes) -> list[source_csv.SourceRow]:
+        settings = {**SCORING, **changes}
+        world(score_target.score, "scores", settings, **MODEL, **TARGET, **source)
+        return source_csv.read("scores/source.csv")
+
+    def test_it_is_the_mean_over_labelled_pixels_of_each_image(self, world):
+        """Whatever the image, the network says road with 1/2, car and sky with 1/4 each."""
+        model = store.load("model.safetensors")
+        with torch.no_grad():
+            model.network.classifier.weight.zero_()
+            model.network.classifier.bias.copy_(torch.tensor([0.5, 0.25, 0.25]).log())
+        store.save("model.safetensors", model.network, NETWORK, CLASSES, SIZE)
+        source = write_source(
+            [
+                labels_of((0, 384)),
+                labels_of((0, 30), (2, 10)),
+                labels_of(),
+                labels_of((1, 1)),
+                labels_of((1, 100), (255, 200), (0, 50), (2, 25)),
+            ]
+        )
+        rows = self.scored(world, source)
+        assert [row.id for row in rows] == ["s0", "s1", "s2", "s3", "s4"]
+        assert [row.pixels for row in rows] == [384, 40, 0, 1, 175]
+        # in units of log 2: a pixel of road costs 1, one of another class 2
+        expected = [1, (30 + 20) / 40, math.nan, 2, (50 + 2 * 125) / 175]
+        found = [row.loss / math.log(2) for row in rows]
+        assert found == pytest.approx(expected, rel=1e-6, nan_ok=True)
+
+    def test_it_equals_a_loop_over_pixels(self, world):
+        draws = np.random.default_rng(2)
+        # labels of another size than the images; ids 3 and 4 stand for no class
+        labels = [draws.integers(0, 5, (20, 30), np.uint8) for _ in range(9)]
+        labels[4] = np.full((20, 30), 255, np.uint8)
+        labels[8][:, 3:] = 4
+        ids = {"0": 2, "1": 0, "2": 1, "3": 255, "4": 255, "255": 255}
+        rows = self.scored(world, write_source(labels), label_ids=ids)
+        model = store.load("model.safetensors")
+        model.network.eval()
+        for k, row in enumerate(rows):
+            image = torch.from_numpy(np.asarray(Image.open(f"source/{k}.png")).copy())[None]
+            logits = full_logits(model, image, torch.device("cpu"))[0].double().numpy()
+            small = Image.fromarray(labels[k]).resize(SIZE[::-1], Image.Resampling.NEAREST)
+            losses = []
+            for (y, x), label in np.ndenumerate(np.asarray(small)):
+                true = ids[str(label)]
+                if true != 255:
+                    of = [math.exp(v) for v in logits[:, y, x]]
+                    losses.append(-math.log(of[true] / sum(of)))
+            assert (row.id, row.pixels) == (f"s{k}", len(losses))
+            mean = sum(losses) / len(losses) if losses else math.nan
+            assert row.loss == pytest.approx(mean, rel=1e-4, nan_ok=True)
+        assert len(rows) == 9 and [row.id for row in rows if row.pixels == 0] == ["s4"]
+        assert rows[8].pixels < 50 < rows[0].pixels
+
+    @pytest.mark.parametrize(
+        ("most", "numbers"),
+        [(1, [0]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (9, [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+         (10, list(range(10))), (11, list(range(10)))],
+    )  # fmt: skip
+    def test_of_many_images_some_are_looked_at_evenly_spread(
+        self, world, monkeypatch, most, numbers
+    ):
+        whole = {row.id: row for row in self.scored(world, SOURCE)}
+        monkeypatch.setattr(score_target, "SOURCE_IMAGES", most)
+        rows = self.scored(world, SOURCE)
+        assert [row.id for row in rows] == [f"i{k}" for k in numbers]
+        for row in rows:  # in another batch, the sums of floats may be in another order
+            assert row.pixels == whole[row.id].pixels == SIZE[0] * SIZE[1]
+            assert row.loss == pytest.approx(whole[row.id].loss, rel=1e-4)
+
+    def test_fifty_images_are_looked_at_and_no_more(self, world):
+        assert len(self.scored(world, write_source([labels_of((0, 9))] * 50))) == 50
+        # each of them twice, under another name
+        images, labels = (
+            [dataclasses.replace(row, id=f"{row.id}{k}") for row in rows for k in "ab"]
+            for rows in (
+                images_csv.read("source_images.csv"),
+                labels_csv.read("source_labels.csv", CLASSES),
             )
+        )
+        images_csv.write("double_images.csv", images)
+        labels_csv.write("double_labels.csv", labels, CLASSES)
+        double = {"source_images": "double_images.csv", "source_labels": "double_labels.csv"}
+        assert [row.id for row in self.scored(world, double)] == [f"s{k}a" for k in range(50)]
+
+    def test_it_is_of_the_image_as_it_is_whatever_views_label_the_target(self, world):
+        one = self.scored(world, SOURCE)
+        first = Path("scores/scores.csv").read_bytes()
+        views = {"scales": [1.0, 1.5], "flip": True}
+        assert self.scored(world, SOURCE, prediction=views) == one
+        assert Path("scores/scores.csv").read_bytes() != first
+
+    def test_only_images_with_a_label_are_looked_at(self, world, monkeypatch):
+        labels_csv.write("some.csv", labels_csv.read("labels.csv", CLASSES)[1::2], CLASSES)
+        monkeypatch.setattr(score_target, "SOURCE_IMAGES", 2)
+        rows = self.scored(world, {**SOURCE, "source_labels": "some.csv"})
+        assert [row.id for row in rows] == ["i1", "i5"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from scalewise.models import store
 from scalewise.models.network import Network, freeze_batchnorm, normalise, upsample
@@ -148,6 +149,23 @@ class TestEveryNetwork:
         assert classifier and all(id(p) in own for p in classifier)
         assert any(p.shape[0] == len(CLASSES) for p in classifier)
 
+    def test_the_shallow_modules_are_its_own_and_see_no_less_than_a_quarter_of_the_image(
+        self, name
+    ):
+        network, heights = self.build(name).eval(), {}
+        norms = {k: m for k, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+        for key, module in norms.items():
+            module.register_forward_hook(
+                lambda module, images, out, key=key: heights.update({key: out.shape[2]})
+            )
+        with torch.no_grad():
+            network(torch.randn(1, 3, 64, 96))
+        shallow = {id(m) for part in network.shallow() for m in part.modules()}
+        assert shallow <= {id(m) for m in network.modules()}
+        found = [key for key, module in norms.items() if id(module) in shallow]
+        assert bool(found) == (name in ("compact", "deeplabv2_resnet101"))
+        assert all(heights[key] >= 64 / 4 for key in found)
+
     def test_the_same_seed_builds_the_same_weights(self, name):
         torch.manual_seed(4)
         one = self.build(name).state_dict()
@@ -171,6 +189,26 @@ class TestUpsampling:
         assert upsample(logits.bfloat16(), (5, 7)).dtype == torch.float32
 
 
+class TestDeepLab:
+    def test_its_shallow_batch_norm_is_all_of_it_up_to_a_quarter_of_the_size(self):
+        settings = {"name": "deeplabv2_resnet101", "width": 4, "preprocessing": PREPROCESSING}
+        network, heights = store.build(settings, 3).eval(), {}
+        for key, module in network.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.register_forward_hook(
+                    lambda module, images, out, key=key: heights.update({key: out.shape[2]})
+                )
+        with torch.no_grad():
+            network(torch.randn(1, 3, 65, 65))
+        # 65 pixels: 33, then 17 (a quarter), then 9
+        assert set(heights.values()) == {33, 17, 9}
+        shallow = {id(m) for part in network.shallow() for m in part.modules()}
+        found = {k for k, m in network.named_modules() if id(m) in shallow and k in heights}
+        assert found == {key for key, height in heights.items() if height >= 17}
+        # bn1; three blocks of three, and the shortcut of the first
+        assert len(found) == 1 + 3 * 3 + 1
+
+
 class TestCompact:
     SETTINGS = {"name": "compact", "width": 32, "dropout": 0.1, "preprocessing": PREPROCESSING}
 
@@ -189,6 +227,11 @@ class TestCompact:
         network = store.build({**self.SETTINGS, "width": 8, "dropout": 0.4}, 3)
         assert network.dropout.p == 0.4
         assert network.stem[0][0].out_channels == 8
+
+    def test_its_stem_is_what_is_shallow(self):
+        network = store.build({**self.SETTINGS, "width": 8}, 3).eval()
+        assert network.shallow() == [network.stem]
+        assert network.stem(torch.zeros(1, 3, 64, 96)).shape == (1, 8, 16, 24)
 
     def test_dropout_acts_in_training_alone(self):
         network = store.build({**self.SETTINGS, "width": 8, "dropout": 0.5}, 3).train()

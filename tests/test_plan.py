@@ -56,15 +56,16 @@ def test_equal_stages_of_two_experiments_are_one_stage(tmp_path):
         "scan_labels": 3,
         "check_data": 1,
         "train_source": 1,
-        "evaluate": 1 + 3 + 3 + 3 + 1,  # source-only; three rounds of three; batch-norm
-        "score_target": 1 + 2 * 3 + 2,  # round 1 is shared; results that were taught by patches
-        "select_images": 1 + 2 * 3,
-        "infer_patches": 2 * 3,  # source_zoom reads no patch
-        "compute_thresholds": 2 * 3,
-        "check_round": 2 * (3 + 1),
-        "audit_pseudo_labels": 2 * 3,
-        "retrain": 3 * 3,
-        "reestimate_batchnorm": 1,
+        "evaluate": 1 + 4 * 3 + 1,  # source-only; three rounds of four; batch-norm
+        # round 1 is shared but for `recommended`; results that were taught by patches
+        "score_target": 1 + 1 + 2 * 4 + 3,
+        "select_images": 1 + 1 + 2 * 4,
+        "infer_patches": 3 * 3,  # source_zoom reads no patch
+        "compute_thresholds": 3 * 3,
+        "check_round": 3 * (3 + 1),
+        "audit_pseudo_labels": 3 * 3,
+        "retrain": 4 * 3,
+        "reestimate_batchnorm": 1 + 1,  # of all layers, and of those `recommended` begins with
         "report": 1,
     }
 
@@ -203,7 +204,7 @@ def test_a_further_seed_or_round_adds_stages_and_changes_none(tmp_path):
         gone = {k for k in before if k[0] == "report"}
         if "rounds" in changes:  # round 3 is no result any more: round 4 looks at what it made
             results = [r.checks["check_result"] for r in plan.rounds if "check_result" in r.checks]
-            assert len(results) == 2
+            assert len(results) == 3
             gone |= {("check_round", stage.key) for stage in results}
         assert before - after == gone
         assert len(after) > len(before)
@@ -242,7 +243,7 @@ def test_rounds_that_begin_with_target_statistics_label_and_train_from_them(tmp_
     begun, first, second, *_ = (r.stages for r in plan.rounds if r.experiment == "mixed")
     other = next(r for r in plan.rounds if (r.experiment, r.number) == ("lse", 1)).stages
     mixed = first["reestimate_batchnorm"]
-    assert mixed.settings == {"share": 0.5}
+    assert mixed.settings == {"share": 0.5, "layers": "all"}
     assert mixed.inputs["model"].stage is begun["train_source"]
     for stage in ("score_target", "infer_patches", "retrain"):
         assert first[stage].inputs["model"].stage is mixed
@@ -258,6 +259,126 @@ def test_rounds_that_begin_with_target_statistics_label_and_train_from_them(tmp_
     assert begun["evaluate"].inputs["model"].stage is begun["train_source"]
     assert "reestimate_batchnorm" not in second
     assert second["retrain"].inputs["model"].stage is first["retrain"]
+
+
+def test_the_layers_whose_statistics_are_the_target_s_make_a_network_of_their_own(tmp_path):
+    shares = {"target_statistics": 0.5}
+    rows = [
+        {"name": "all", "rounds": shares},
+        {"name": "shallow", "rounds": {**shares, "statistics_layers": "shallow"}},
+        {"name": "none", "rounds": {"statistics_layers": "shallow"}},
+        {"name": "lse"},
+    ]
+    plan = make_plan(tmp_path, {"experiments": rows})
+    every, shallow, none, lse = (r.stages for r in plan.rounds if r.number == 1)
+    assert shallow["reestimate_batchnorm"].settings == {"share": 0.5, "layers": "shallow"}
+    assert every["reestimate_batchnorm"] is not shallow["reestimate_batchnorm"]
+    assert shallow["score_target"].inputs["model"].stage is shallow["reestimate_batchnorm"]
+    # it has no say where there are no statistics of the target
+    assert "reestimate_batchnorm" not in none and none["retrain"] is lse["retrain"]
+    # nor in the control, which is all of the target's
+    control = {"rounds": {"method": "batch_norm"}}
+    other = config.merge(control, {"rounds": {**shares, "statistics_layers": "shallow"}})
+    made = [make_plan(tmp_path, c).rounds[-1].stages for c in (control, other)]
+    assert made[0]["reestimate_batchnorm"].key == made[1]["reestimate_batchnorm"].key
+    assert made[0]["reestimate_batchnorm"].settings == {"share": 1.0, "layers": "all"}
+
+
+CEILING = {"name": "ceiling", "role": "ceiling", "description": "as well as it gets"}
+
+
+class TestCeiling:
+    """Trained on the target set with its labels."""
+
+    def test_it_is_trained_on_the_labels_of_the_target_and_evaluated_and_no_more(self, tmp_path):
+        plan = make_plan(tmp_path, {"experiments": [{"name": "lse"}, CEILING]})
+        lse = plan.rounds[0].stages["train_source"]
+        (only,) = [r for r in plan.rounds if r.experiment == "ceiling"]
+        assert only.number == 0 and set(only.stages) == {"train_source", "evaluate"}
+        trained = only.stages["train_source"]
+        assert only.stages["evaluate"].inputs["model"].stage is trained
+        # as the source-only weights were: the same steps, the same seed
+        assert trained.settings == lse.settings
+        data = plan.project.settings.data
+        images, labels = (trained.inputs[f"source_{k}"] for k in ("images", "labels"))
+        audit = next(s for s in plan.stages.values() if s.name == "audit_pseudo_labels")
+        assert images.stage is audit.inputs["target_images"].stage
+        assert labels.stage is audit.inputs["target_labels"].stage
+        drawn = images.stage.inputs["drawn"].stage
+        assert (drawn.settings["seed"], drawn.settings["images"]) == (data.target.seed, 600)
+        assert trained.locations["source"] == drawn.folder != lse.locations["source"]
+
+    @pytest.mark.parametrize("audit", [True, False])
+    def test_beside_it_all_other_rows_stay_as_they_are(self, tmp_path, audit):
+        data = {"target": {"audit": audit}}
+        rows = [{"name": "lse"}, {"name": "zoom", "patches": {"scale": 1}}]
+        plain = make_plan(tmp_path, {"data": data, "experiments": rows})
+        plan = make_plan(tmp_path, {"data": data, "experiments": [*rows, CEILING]})
+        gone = {("check_data", plain.check.key), ("report", plain.report.key)}
+        assert all_keys(plain) - all_keys(plan) == gone
+        assert count(plan) == {
+            **count(plain),
+            "scan_labels": 2 + 1,  # those of the target
+            "train_source": 1 + 1,
+            "evaluate": 1 + 2 * 3 + 1,
+        }
+        of_target = [s for s in plan.stages.values() if s.name == "train_source"][-1]
+        # they are trained on: the check of the data looks at them too
+        scanned = {s.stage.key for s in plan.check.sources if s.stage.name == "scan_labels"}
+        assert of_target.inputs["source_labels"].stage.key in scanned and len(scanned) == 3
+
+    def test_labels_of_the_target_are_read_by_its_training_the_audit_and_the_check_alone(
+        self, tmp_path
+    ):
+        plan = make_plan(tmp_path, {"experiments": [{"name": "lse"}, CEILING]})
+        trained = plan.rounds[-1].stages["train_source"]
+        labels = trained.inputs["source_labels"].stage
+        readers = [s for s in plan.stages.values() if labels in [x.stage for x in s.sources]]
+        assert {s.name for s in readers} == {"train_source", "audit_pseudo_labels", "check_data"}
+        assert [s for s in readers if s.name == "train_source"] == [trained]
+
+    def test_the_report_is_told_that_it_has_no_rounds_and_uses_the_target(self, tmp_path):
+        plan = make_plan(tmp_path, {"experiments": [{"name": "lse"}, CEILING]})
+        (told,) = [e for e in plan.report.settings["experiments"] if e["name"] == "ceiling"]
+        assert told == {
+            **CEILING,
+            "differences": {"data.source": '"the target set, with its labels"'},
+            "rounds": 0,
+            "uses_target": True,
+        }
+        assert plan.report.settings["untaught"] == []
+        assert ["ceiling", 0, 0] in [list(e) for e in plan.report.settings["evaluations"]]
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"rounds": {"method": "batch_norm"}},
+            {"rounds": {"target_statistics": 0.5, "on_collapse": "revert"}},
+            {"data": {"source_size": [48, 96]}},
+            {"source_training": {"weights": {"file": "w.pth"}}},
+        ],
+        ids=str,
+    )
+    def test_what_the_rounds_begin_with_and_are_is_nothing_to_it(self, tmp_path, changes):
+        """Neither of the project nor of its own row."""
+        plain = make_plan(tmp_path, {"experiments": [CEILING]})
+        for rows in ({**changes, "experiments": [CEILING]}, {"experiments": [CEILING | changes]}):
+            plan = make_plan(tmp_path, rows)
+            assert [r.number for r in plan.rounds] == [0]
+            assert plan.rounds[0].stages.keys() == {"train_source", "evaluate"}
+            assert keys(plan, "train_source") == keys(plain, "train_source")
+
+    def test_its_own_settings_of_training_and_its_own_target_hold(self, tmp_path):
+        own = {
+            **CEILING, "source_training": {"steps": 77},
+            "data": {"target": {"images": 5, "style": {"fog": 0.3}}},
+        }  # fmt: skip
+        plan = make_plan(tmp_path, {"experiments": [{"name": "lse"}, own]})
+        trained = plan.rounds[-1].stages["train_source"]
+        drawn = trained.inputs["source_images"].stage.inputs["drawn"].stage
+        assert trained.settings["steps"] == 77
+        assert (drawn.settings["images"], drawn.settings["style"]) == (5, {"fog": 0.3})
+        assert drawn.settings["split"] == "train"
 
 
 def test_the_key_is_the_digest_of_sorted_plain_json():
@@ -349,7 +470,7 @@ def test_a_report_of_what_is_finished_reads_no_check_that_is_not(tmp_path, monke
         assert ("check" in stage.inputs) == ("check_data" in finished)
         assert missing == []
         # nor does it wait for the checks of rounds
-        assert stage.inputs["health"] == [] and len(stage.settings["unchecked"]) == 2 * (3 + 1)
+        assert stage.inputs["health"] == [] and len(stage.settings["unchecked"]) == 3 * (3 + 1)
 
 
 def test_classes_that_validation_labels_and_the_source_does_not_are_never_taught(
@@ -375,7 +496,7 @@ def test_the_title_says_experiment_seed_round_and_step(tmp_path):
     plan = make_plan(tmp_path)
     r = next(r for r in plan.rounds if r.experiment == "self_training" and r.number == 2)
     assert r.stages["retrain"].title == "self_training, seed 0, round 2: retraining"
-    assert plan.rounds[0].stages["train_source"].title.startswith("lse (+3), seed 0: training")
+    assert plan.rounds[0].stages["train_source"].title.startswith("lse (+4), seed 0: training")
 
 
 def test_every_stage_has_a_script_and_a_rule_of_its_name():
@@ -486,6 +607,7 @@ def test_settings_that_have_no_say_beside_the_others_change_no_key(tmp_path):
         {"retraining": {"schedule": {"drop_every": 7, "drop_factor": 0.5}}},
         {"source_training": {"schedule": {"drop_every": 7}}},
         {"data": {"on_problem": "stop", "source_size": [96, 192]}},
+        {"rounds": {"statistics_layers": "shallow"}},
     ):
         assert all_keys(make_plan(tmp_path, {**changes, "experiments": rows})) == plain, changes
     for section, beside, idle in (

@@ -224,7 +224,9 @@ def test_own_folders(tmp_path):
     run(tmp_path, "own_folders", tmp_path, selection={"minimum_per_class": 1})
     found = per_class(tmp_path, "own_folders")
     assert set(found["class"]) == {"road", "building", "vegetation", "car"}
-    assert set(found["experiment"]) == {"lse", "self_training", "source_zoom", "batch_norm"}
+    assert set(found["experiment"]) == {
+        "lse", "recommended", "self_training", "source_zoom", "batch_norm",
+    }  # fmt: skip
     # every label pixel of a declared class was counted, and no other
     one = found[(found["experiment"] == "lse") & (found["round"] == 0)]
     labels = [np.asarray(Image.open(p)) for p in (tmp_path / "checked/labels").iterdir()]

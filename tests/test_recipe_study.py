@@ -34,6 +34,8 @@ def reports(tmp_path, monkeypatch):
             "continued": [(30.0, 99.0, 31.0), (32.0, 99.0, 31.0)],
             "longer": [(33.0,), (32.0,)],
             "recommended": [(30.0, 99.0, 36.0), (32.0, 99.0, 36.5)],
+            "longest": [(36.0,), (34.0,)],
+            "recommended_longer": [(33.0, 38.0), (32.0, 35.0)],
         },
     )
     write(
@@ -54,6 +56,8 @@ def test_every_row_ends_with_its_last_round_and_source_only_is_where_all_begin(r
         "continued": [31.0, 31.0],
         "longer": [33.0, 32.0],
         "recommended": [36.0, 36.5],
+        "longest": [36.0, 34.0],
+        "recommended_longer": [38.0, 35.0],
     }
     assert set(table["gap"]) == {"a"}
 
@@ -71,8 +75,38 @@ def test_the_bar_asks_for_the_mean_and_for_every_seed(reports, monkeypatch, caps
     recipe_study.main()
     printed = capsys.readouterr().out
     assert "| recommended | a | +3.8 (1.1) | 2 of 2 | +5.2 | +4.5 | met |" in printed
+    # from other weights: against what had as much time, and above where it began
+    assert "| recommended_longer | a | +1.5 (0.7) | 2 of 2 | +4.0 | +3.0 | missed |" in printed
+    assert "| longest |" in printed and "| longest | a |" not in printed
     # the mean is far above, but one seed ends 0.6 below its source only
     assert "| recommended | b | +3.7 (6.1) | 1 of 2 | +3.7 | -0.6 | missed |" in printed
     assert "| longer | **32.5 (0.7)** | 28.5 (0.7) |" in printed
     saved = pd.read_csv(out)
-    assert list(saved.columns) == ["gap", "row", "seed", "miou"] and len(saved) == 16
+    assert list(saved.columns) == ["gap", "row", "seed", "miou"] and len(saved) == 20
+
+
+def test_where_a_row_stands_class_by_class_and_what_its_labels_were(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [
+        (row, seed, number, name, iou + seed)
+        for row, number, ious in (
+            ("recommended", 0, (10.0, 60.0)), ("recommended", 1, (90.0, 90.0)),
+            ("recommended", 2, (20.0, 62.0)), ("ceiling", 0, (50.0, 70.0)),
+        )
+        for seed in (0, 1)
+        for name, iou in zip(("car", "road"), ious, strict=True)
+    ]  # fmt: skip
+    report = Path("results/report/recipe_a")
+    report.mkdir(parents=True)
+    columns = ["experiment", "seed", "round", "class", "iou"]
+    pd.DataFrame(lines, columns=columns).to_csv(report / "per_class_iou.csv", index=False)
+    for seed in (0, 1):
+        folder = Path(f"results/experiments/recipe_a/recommended/seed{seed}/round2")
+        (folder / "audit_pseudo_labels").mkdir(parents=True)
+        rows = [("car", 10, 4 * seed, 3 * seed), ("road", 90, 60, 60), ("all", 100, 64, 63)]
+        audit = pd.DataFrame(rows, columns=["class", "seen", "kept", "right_kept"])
+        audit.to_csv(folder / "audit_pseudo_labels" / "audit.csv", index=False)
+    assert recipe_study.why("recipe_a", "recommended") == [
+        ["car", "10.5", "20.5", "50.5", "10.0", "20", "75"],
+        ["road", "60.5", "62.5", "70.5", "90.0", "67", "100"],
+    ]

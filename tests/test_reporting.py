@@ -132,6 +132,21 @@ def cityscapes_project(*experiments, **changes):
 ABLATION = experiment("focal_off", "ablation")
 
 
+CEILING = experiment("top", "ceiling", rounds=0, uses_target=True)
+
+
+def with_ceiling(gains, *experiments):
+    """Evaluations and project of experiments that start at 20, beside a ceiling at 60 and 62."""
+    evaluations = [
+        evaluation(name, seed, round, 20.0 + round * gain)
+        for name, per_seed in gains.items()
+        for seed, gain in enumerate(per_seed)
+        for round in (0, 1)
+    ]
+    evaluations += [evaluation("top", seed, 0, 60.0 + 2 * seed) for seed in (0, 1)]
+    return evaluations, project(*experiments, CEILING, rounds=1)
+
+
 def ablated(lse, ablation, **more):
     """Headline of the method and of one ablation, gains by seed after one round."""
     return rows_of({"lse": lse, "focal_off": ablation}, LSE, {**ABLATION, **more})
@@ -303,6 +318,20 @@ class TestHeadline:
         assert rows["over_control"].isna().tolist() == [False, True, True]
         assert rows["reference"].tolist() == ["", "", "lse"]
 
+    def test_a_ceiling_is_no_control_and_no_method_and_is_set_against_none(self):
+        zoom = experiment("zoom", "control")
+        evaluations, described = with_ceiling({"zoom": [1, 1], "lse": [4, 4]}, zoom, LSE)
+        rows = headline(summary(evaluations), described)
+        assert rows["best_control"].tolist() == ["", "zoom", ""]
+        assert rows["over_control"].iloc[1] == 3 and rows["over_control"].isna().sum() == 2
+        top = rows.iloc[2]
+        assert (top["last_round"], top["rounds"], top["miou"], top["seeds"]) == (0, 0, 61, 2)
+        assert math.isnan(top["gain"]) and top["reference"] == ""
+        # nor is it what ablations are set against
+        evaluations, described = with_ceiling({"focal_off": [4, 4]}, ABLATION)
+        rows = headline(summary(evaluations), described)
+        assert rows["reference"].tolist() == ["", ""] and rows["pairs"].tolist() == [0, 0]
+
     def test_without_all_rounds_of_both_there_is_no_pair(self):
         row = ablated([4], [5], rounds=3).iloc[1]
         assert row["pairs"] == 0 and math.isnan(row["over_reference"])
@@ -409,6 +438,32 @@ class TestSentences:
         said = sentences(rows_of({"lse": [4, 5]}, LSE))
         assert said[1].startswith("No control was run: nothing here shows that the target images")
 
+    def test_a_ceiling_is_said_to_be_taught_by_labels_of_the_target_and_compared_with_none(self):
+        evaluations, described = with_ceiling({"lse": [4, 5], "zoom": [1, 1]}, LSE, self.ZOOM)
+        said = sentences(headline(summary(evaluations), described))
+        assert said[2] == "The ceiling top, trained on the target's labels, is at 61.0 mIoU."
+        assert sum("top" in sentence for sentence in said) == 1
+        assert "the best control, zoom (1.0)" in said[3]
+        # it takes no control's place
+        evaluations, described = with_ceiling({"lse": [4, 5]}, LSE)
+        said = sentences(headline(summary(evaluations), described))
+        assert said[2].startswith("No control was run") and len(said) == 3
+
+    def test_a_ceiling_that_is_not_there_yet_has_not_been_evaluated(self):
+        said = sentences(headline(summary([]), project(CEILING)))
+        assert said == ["top has not been evaluated yet."]
+
+    def test_a_control_without_rounds_is_not_said_to_lack_its_result(self):
+        longer = experiment("longer", "control", rounds=0)
+        evaluations = [evaluation("lse", 0, round, 20.0 + round) for round in (0, 1)]
+        evaluations.append(evaluation("longer", 0, 0, 23.0))
+        said = sentences(headline(summary(evaluations), project(LSE, longer, rounds=1)))
+        assert said[:2] == [
+            "lse ends 1.0 mIoU above source-only (one seed).",
+            "The control longer has a source-only result, 23.0 mIoU.",
+        ]
+        assert not any("no final result" in sentence for sentence in said)
+
     def test_one_seed_proves_little(self):
         rows = rows_of({"lse": [4], "zoom": [4.4]}, LSE, self.ZOOM)
         said = sentences(rows)
@@ -496,6 +551,15 @@ class TestTextTable:
         ]
         assert found[-2].startswith("mIoU in percent over 16 classes: mean over seeds")
         assert found[-1] == "over best control: gain minus that of zoom"
+
+    def test_a_ceiling_has_its_number_where_others_begin_and_a_note(self):
+        evaluations, described = with_ceiling({"lse": [4, 4]}, LSE)
+        lines = text_table(headline(summary(evaluations), described)).splitlines()
+        found = [" ".join(line.split()) for line in lines]
+        assert found[4] == "top 2 61.0 (1.4) - - - -"
+        assert found[-1] == "top: trained on the target's labels; nothing is adapted"
+        assert len(found) == 2 + 1 + 2 + 1 + 2
+        assert "trained on" not in text_table(rows_of({"lse": [4, 4]}, LSE))
 
     def test_ablations_have_a_column_of_their_own(self):
         lines = text_table(ablated([2, 4, 9], [1, 5, 6])).splitlines()
@@ -629,6 +693,20 @@ class TestFigures:
         ):
             assert ">lse<" in other.svg and "focal_off" not in other.svg
 
+    @pytest.mark.parametrize(("role", "crosses"), [("ceiling", 1), ("control", 0), ("", 0)])
+    def test_a_ceiling_is_a_dotted_line_across_the_rounds(self, role, crosses):
+        evaluations, described = with_ceiling({"lse": [4, 5]}, LSE)
+        rows = [LSE, {**CEILING, "role": role}]
+        svg = figures.miou_over_rounds(summary(evaluations), rows).svg
+        dotted = re.findall(
+            r'<path d="M ([\d.]+) ([\d.]+)\s+L ([\d.]+) ([\d.]+)\s*"[^>]*stroke-dasharray: '
+            r"1\.2,2\.4",
+            svg,
+        )
+        assert len(dotted) == crosses
+        for left, one, right, other in dotted:
+            assert one == other and float(right) - float(left) > 200
+
     def test_no_more_than_seven_experiments_have_bars_beside_each_other(self):
         rows = [experiment(f"e{i}", "ablation" if i == 1 else "") for i in range(10)]
         assert figures.with_bars(rows) == ["e0", "e2", "e3", "e4", "e5", "e6", "e7"]
@@ -716,6 +794,18 @@ class TestPage:
         assert re.findall(r"<td[^>]*>([\d.]+)<", row) == ["1", "34.0", "40.5"]
         assert "train is labelled in the validation set and not in the source" in page
 
+    def test_the_number_of_a_ceiling_is_said_to_be_of_target_labels(self):
+        evaluations, described = with_ceiling({"lse": [4, 4]}, LSE)
+        page = build(described, evaluations, [], {})
+        rows = {
+            name: re.search(rf'<span class="name">{name}</span>(.*?)</tr>', page, re.DOTALL)[1]
+            for name in ("lse", "top")
+        }
+        # seeds, over the best control, round 0, round 1
+        assert re.findall(r"<td>([^<]+)<", rows["top"]) == ["2", "–", "61.0", "–"]
+        assert re.search(r"<td>61\.0<[^\n]*<small>target labels</small></td>", rows["top"])
+        assert "target labels" not in rows["lse"] and page.count("target labels") == 1
+
     def test_an_ablation_is_set_against_the_method_in_the_summary_table(self):
         evaluations = [
             evaluation(name, seed, 1, 20.0 + gain)
@@ -781,7 +871,8 @@ def row_of(measure, value, verdict="ok", limit=math.nan, sentence=""):
 CHECKS = (
     Check("lse", 0, 2, "check_result", [row_of("agreement", 0.5, "warn", 0.7, "half <agree>")]),
     Check("lse", 0, 2, "check_round", [
-        row_of("kept", 0.333, "ok", 0.1), row_of("histogram", 0.25, "warn", 0.2),
+        row_of("kept", 0.333, "ok", 0.1), row_of("source", 0.6124, "ok", 0.63),
+        row_of("histogram", 0.25, "warn", 0.2),
         row_of("agreement", 0.9, "ok", 0.7), row_of("entropy", 0.4567, "ok", 0.12),
         row_of("classes", 0.0, "warn", 0.05),
     ]),
@@ -802,13 +893,13 @@ class TestHealthOnThePage:
         assert [title for title, _ in rows] == ["0, round 1", "0, round 2", "0, result of round 2"]
         cells = [re.findall(r"<td[^>]*>([^<]*)<", row) for _, row in rows]
         assert cells == [
-            ["50.0", "–", "–", "1.500", "–"],
-            ["33.3", "25.0", "90.0", "0.457", "0.0"],
-            ["–", "–", "50.0", "–", "–"],
+            ["50.0", "–", "–", "–", "1.500", "–"],
+            ["33.3", "0.612", "25.0", "90.0", "0.457", "0.0"],
+            ["–", "–", "–", "50.0", "–", "–"],
         ]
         limits = re.findall(r"<small>([^<]*)</small>", rows[1][1])
-        assert limits == ["at least 10.0", "at most 20.0", "at least 70.0", "at least 0.120",
-                          "at least 5.0"]  # fmt: skip
+        assert limits == ["at least 10.0", "at most 0.630", "at most 20.0", "at least 70.0",
+                          "at least 0.120", "at least 5.0"]  # fmt: skip
         assert [row.count('class="down3"') for _, row in rows] == [0, 2, 1]
 
     def test_an_experiment_with_warnings_is_open_and_says_them(self):

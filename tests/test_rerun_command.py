@@ -86,7 +86,7 @@ def test_a_result_holds_the_configuration_of_its_first_experiment_and_of_the_pro
     assert record["title"] == zoomed.title
     scan = next(s for s in plan.stages.values() if s.name == "scan_images")
     record = json.loads((finish(scan) / "settings.json").read_text())
-    assert len(record["config"]["experiments"]) == 4
+    assert len(record["config"]["experiments"]) == 5
     assert record["config"]["seeds"] == [4, 5]
 
 

@@ -236,7 +236,7 @@ def test_revert_goes_on_with_the_weights_of_the_last_round_whose_checks_did_not_
     assert "round 2 is not accepted, the source-only ones stay the weights" in page
     # without a limit that is passed the result is that of warn, to the bit
     changes["rounds"]["health"] = dict.fromkeys(
-        ("kept", "histogram", "agreement", "entropy", "classes")
+        ("kept", "source", "histogram", "agreement", "entropy", "classes")
     )
     status, printed = snakemake(folder, config=edited(tmp_path, changes))
     assert status == 0, printed

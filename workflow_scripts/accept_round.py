@@ -3,7 +3,8 @@
 With `rounds.on_collapse: revert` a round whose checks warn is not accepted: what it made goes no
 further, and the last accepted weights label the next round, or are the result (docs/health.md). The
 DAG is fixed before anything runs, so this stage gives whichever it is one place: it copies
-`model.safetensors`, `scores.csv` and `predictions.h5`, and says in `accepted.csv` whose they are.
+`model.safetensors`, `scores.csv`, `predictions.h5` and `source.csv`; `accepted.csv` says whose they
+are.
 """
 
 import logging
@@ -32,7 +33,7 @@ def accept(job: Job) -> None:
     else:
         log.info("round %d is accepted: no limit of health is passed", number)
     prefix = "previous_" if alarms else ""
-    for name in ("model.safetensors", "scores.csv", "predictions.h5"):
+    for name in ("model.safetensors", "scores.csv", "predictions.h5", "source.csv"):
         with replacing(job.output(name)) as temporary:
             shutil.copyfile(job.input(prefix + name.partition(".")[0]), temporary)
     now = accepted_csv.AcceptedRow(number, stays if alarms else number, "; ".join(alarms))

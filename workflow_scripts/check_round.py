@@ -1,14 +1,21 @@
 """check_round: has self-training begun to collapse? (docs/health.md)
 
 Compares what the network that labels in this round says of the target with what the network of the
-round before said, and looks at how many pixels are kept to teach. Writes `health.csv`: a row for
+round before said, how well it does on the source with how well the network did that the rounds
+began with, and looks at how many pixels are kept to teach. Writes `health.csv`: a row for
 each measure. With `on_collapse: stop` a measure beyond its limit is an error, and the round is not
 trained; with `warn` it is said in the log and in the report.
 """
 
 import logging
 
-from scalewise.artifacts import health_csv, predictions_h5, scores_csv, thresholds_csv
+from scalewise.artifacts import (
+    health_csv,
+    predictions_h5,
+    scores_csv,
+    source_csv,
+    thresholds_csv,
+)
 from scalewise.errors import UserError
 from scalewise.job import Job, run
 from scalewise.selftraining import health
@@ -27,6 +34,12 @@ def read_predictions(job: Job, prefix: str = "") -> health.Predictions:
     return health.Predictions(scores.pixels.sum(0), entropy, kept)
 
 
+def read_source_loss(job: Job, prefix: str = "") -> float:
+    """The mean loss of one network on the source images that were looked at, in nats."""
+    rows = source_csv.read(job.input(f"{prefix}source"))
+    return health.overall_loss([row.pixels for row in rows], [row.loss for row in rows])
+
+
 def read_agreement(job: Job) -> float:
     """How far the predictions of both networks agree. Raises ValueError for other images."""
     paths = job.input("predictions"), job.input("previous_predictions")
@@ -38,10 +51,11 @@ def read_agreement(job: Job) -> float:
 
 def check(job: Job) -> None:
     s = job.settings
-    now, before, agreed = read_predictions(job), None, None
+    now, before, agreed, losses = read_predictions(job), None, None, None
     if job.has_input("previous_scores"):
         before, agreed = read_predictions(job, "previous_"), read_agreement(job)
-    rows = health.check(now, before, agreed, s["limits"], s["classes"])
+        losses = read_source_loss(job), read_source_loss(job, "first_")
+    rows = health.check(now, before, agreed, losses, s["limits"], s["classes"])
     warnings = [row.sentence for row in rows if row.verdict == health_csv.WARN]
     if warnings and s["on_collapse"] == "stop":
         what = "round is not trained" if job.has_input("thresholds") else "report is not written"

@@ -2,7 +2,8 @@
 
 Writes `model.safetensors`. Weights stay as they are; means and variances become the averages over
 all target images in their order, or are mixed of those and the source's: `share` is that of the
-target. No label is read. A control by itself, and what `rounds.target_statistics` begins with.
+target; `layers` says whether all have them or the shallow ones. No label is read. A control by
+itself, and what `rounds.target_statistics` begins with.
 """
 
 import numpy as np
@@ -21,9 +22,14 @@ from scalewise.runtime import prepared
 
 def reestimate(job: Job) -> None:
     model = store.load(job.input("model"))
-    layers = [m for m in model.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    whole = job.settings["layers"] == "all"
+    parts = [model.network] if whole else model.network.shallow()
+    layers = [m for part in parts for m in part.modules() if isinstance(m, nn.BatchNorm2d)]
     if not layers:
-        raise UserError(f"network {model.settings['name']} has no batch-norm: drop this experiment")
+        which = "" if whole else " in its shallow layers"
+        raise UserError(
+            f"network {model.settings['name']} has no batch-norm{which}: drop this experiment"
+        )
     target = DataSet(job.locations["target"], job.input("target_images"), model.size)
     of_source = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
     for layer in layers:

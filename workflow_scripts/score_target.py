@@ -2,15 +2,20 @@
 
 Writes `scores.csv`: per image and predicted class the pixels, the mean max-probability and the mean
 entropy, normalised and in nats (the method, steps 1 and 3); and `predictions.h5`, the predicted
-class of every 4th pixel, by which rounds are compared. No label of the target is read.
+class of every 4th pixel, by which rounds are compared. No label of the target is read. And
+`source.csv`: the loss on some source images, since a network that harms forgets the source
+(docs/health.md).
 """
+
+import math
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 
-from scalewise.artifacts import predictions_h5, scores_csv
+from scalewise.artifacts import predictions_h5, scores_csv, source_csv
 from scalewise.data.dataset import DataSet
-from scalewise.inference import batches, predict
+from scalewise.inference import batches, full_logits, predict
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.resuming import items
@@ -20,6 +25,31 @@ from scalewise.selftraining.confidence import (
     normalised_entropy,
     pixel_confidence,
 )
+from scalewise.taxonomy import IGNORE
+
+SOURCE_IMAGES = 50  # evenly spread; more would cost time in every round
+
+
+def source_losses(
+    job: Job, model: store.LoadedModel, device: torch.device
+) -> list[source_csv.SourceRow]:
+    """The loss on `SOURCE_IMAGES` images of the source, one view of each."""
+    places = job.locations["source"], job.input("source_images")
+    labels = job.input("source_labels"), job.settings["label_ids"]
+    source = DataSet(*places, model.size, *labels)
+    count = min(SOURCE_IMAGES, len(source))
+    numbers = [k * len(source) // count for k in range(count)]
+    rows = []
+    for part, images in batches(source.image, numbers):
+        true = torch.from_numpy(np.stack([source.pair(n)[1] for n in part])).long().to(device)
+        losses = functional.cross_entropy(
+            full_logits(model, images, device), true, ignore_index=IGNORE, reduction="none"
+        )
+        known = (true != IGNORE).sum((1, 2))
+        for n, pixels, loss in zip(part, known.tolist(), losses.sum((1, 2)).tolist(), strict=True):
+            mean = loss / pixels if pixels else math.nan
+            rows.append(source_csv.SourceRow(source.ids[n], pixels, mean))
+    return rows
 
 
 def score(job: Job) -> None:
@@ -57,10 +87,12 @@ def score(job: Job) -> None:
             maps = predictions_h5.thinned(sure.prediction.cpu().numpy())
             results.append((*map(np.asarray, found), maps))
             work.advance(len(numbers))
+        on_source = source_losses(job, model, device)
     *statistics, predicted = joined()
     scores = scores_csv.Scores(target.ids, *statistics)
     scores_csv.write(job.output("scores.csv"), scores, model.classes)
     predictions_h5.write(job.output("predictions.h5"), target.ids, predicted)
+    source_csv.write(job.output("source.csv"), on_source)
 
 
 if __name__ == "__main__":

@@ -30,14 +30,17 @@ OUTPUTS = {
     "train_source": ("model.safetensors", "training.csv"),
     "import_weights": ("model.safetensors", "weights.csv"),
     "reestimate_batchnorm": ("model.safetensors",),
-    "score_target": ("scores.csv", "predictions.h5"),
+    "score_target": ("scores.csv", "predictions.h5", "source.csv"),
     "select_images": ("selected.csv",),
     "infer_patches": ("patches.h5",),
     "compute_thresholds": ("thresholds.csv",),
     "check_round": ("health.csv",),
     "audit_pseudo_labels": ("audit.csv",),
     "retrain": ("model.safetensors", "training.csv", "optimizer.safetensors"),
-    "accept_round": ("model.safetensors", "scores.csv", "predictions.h5", "accepted.csv"),
+    "accept_round": (
+        *("model.safetensors", "scores.csv", "predictions.h5", "source.csv"),
+        "accepted.csv",
+    ),
     "evaluate": ("confusion.csv", "iou.csv", "pictures.h5", "pictures.png"),
     "report": REPORT_FILES,
 }
@@ -410,23 +413,29 @@ class Plan:
                     "constant_entropy": s.threshold.constant_entropy,
                     # which pixels teach has no say in how sure the network is
                     "prediction": s.prediction.in_effect("agreement"),
+                    "label_ids": decoding(source),
                 },
-                {"model": model, "target_images": target["images"]},
-                locations=self._roots(target=target),
+                {
+                    "model": model,
+                    "target_images": target["images"],
+                    **labelled("source", source),
+                },
+                locations=self._roots(target=target, source=source),
                 user=(name, seed, number),
             )
 
-        def reestimate(model: Source, share: float, number: int) -> Stage:
+        def reestimate(model: Source, share: float, layers: str, number: int) -> Stage:
             return self._add(
                 "reestimate_batchnorm",
                 "re-estimating batch-norm statistics on the target",
-                {"share": float(share)},  # 1 and 1.0 would be two keys
+                {"share": float(share), "layers": layers},  # 1 and 1.0 would be two keys
                 {"model": model, "target_images": target["images"]},
                 locations=self._roots(target=target),
                 user=(name, seed, number),
             )
 
         def check(what: str, number: int, now: dict, before: dict) -> Stage:
+            compared = ("predictions", "source")  # of no use by themselves
             return self._add(
                 "check_round",
                 what,
@@ -436,8 +445,9 @@ class Plan:
                     "on_collapse": s.rounds.on_collapse,
                 },
                 {
-                    **(now if before else {k: v for k, v in now.items() if k != "predictions"}),
-                    **{f"previous_{role}": file for role, file in before.items()},
+                    **{r: f for r, f in now.items() if before or r not in compared},
+                    **{f"previous_{r}": f for r, f in before.items() if r != "source"},
+                    **({"first_source": first} if before else {}),
                 },
                 user=(name, seed, number),
             )
@@ -484,6 +494,7 @@ class Plan:
             Round(name, seed, 0, {begun.name: begun, "evaluate": evaluate(model, 0)})
         )
         thresholds: Source | None = None
+        first: Source | None = None  # how the network that the rounds begin with does on the source
         said: dict[str, Source] = {}  # what the network of the round before said of the target
         optimizer: Source | None = None
         accepted: Source | None = None  # whose weights went on, where rounds may be reverted
@@ -491,18 +502,18 @@ class Plan:
             user = (name, seed, number)
             stages: dict[str, Stage] = {}
             if s.rounds.method == "batch_norm":
-                stages["reestimate_batchnorm"] = adapted = reestimate(model, 1, number)
+                stages["reestimate_batchnorm"] = adapted = reestimate(model, 1, "all", number)
             else:
                 if number == 1 and s.rounds.target_statistics > 0:
-                    stages["reestimate_batchnorm"] = mixed = reestimate(
-                        model, s.rounds.target_statistics, number
-                    )
+                    which = s.rounds.target_statistics, s.rounds.statistics_layers
+                    stages["reestimate_batchnorm"] = mixed = reestimate(model, *which, number)
                     model = Source(mixed, "model.safetensors")
                 if accepted:
                     scored = accepted.stage
                 else:
                     scored = score(model, "scoring the target images", number)
                     stages["score_target"] = scored
+                first = first or Source(scored, "source.csv")
                 selecting = {
                     "classes": classes,
                     "portion": s.rounds.portion_list[number - 1],
@@ -746,7 +757,7 @@ class Plan:
                             k: json.dumps(v, sort_keys=True) for k, v in e.differences.items()
                         },
                         "rounds": e.settings.round_count,
-                        "uses_target": e.settings.uses_target,
+                        "uses_target": e.settings.uses_target or e.role == "ceiling",
                     }
                     for e in self.project.experiments
                 ],
@@ -845,7 +856,11 @@ class Plan:
 
 def _said(scored: Stage) -> dict[str, Source]:
     """What a network says of the target, by role."""
-    return {"scores": Source(scored, "scores.csv"), "predictions": Source(scored, "predictions.h5")}
+    return {
+        "scores": Source(scored, "scores.csv"),
+        "predictions": Source(scored, "predictions.h5"),
+        "source": Source(scored, "source.csv"),
+    }
 
 
 def write_description(stage: Stage) -> None:

@@ -21,10 +21,10 @@ class HealthRow:
     """One measure of a round.
 
     Attributes:
-        measure: kept, histogram, agreement, entropy or classes (see `selftraining.health`).
+        measure: kept, source, histogram, agreement, entropy or classes (see `selftraining.health`).
         value: what it is now; NaN where it could not be measured.
-        previous: what it was in the round before; NaN where there is none, or where the measure
-            compares two rounds itself.
+        previous: what it was in the round before, of source before the rounds; NaN where there is
+            none, or where the measure compares two rounds itself.
         limit: what the value must not pass, in its unit; NaN where there is none.
         verdict: ok or warn.
         sentence: the same in words.

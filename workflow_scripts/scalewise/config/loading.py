@@ -177,6 +177,10 @@ def _experiment(
     content = resolve([*layers, (label, changes)])
     content = {key: content[key] for key in ExperimentSettings.model_fields}
     resolved = check(ExperimentSettings, content, lambda location: label)
+    differences = _flat(changes, resolved.model_dump(mode="json"))
+    if row.role == "ceiling":
+        resolved = _on_target_labels(resolved)
+        differences["data.source"] = "the target set, with its labels"
     for key in ("validation", "classes", "subsets", "root", "on_problem"):
         if getattr(resolved.data, key) != getattr(settings.data, key):
             raise ConfigError(
@@ -189,7 +193,14 @@ def _experiment(
             raise ConfigError(f"{label}: rounds.method: {none}: take the row out")
         if resolved.rounds.target_statistics > 0:
             raise ConfigError(f"{label}: rounds.target_statistics: {none}: leave it at 0")
-    if resolved.rounds.target_statistics > 0 and not resolved.retraining.freeze_batchnorm:
+    begins_mixed = resolved.rounds.target_statistics > 0
+    shallow = begins_mixed and resolved.rounds.statistics_layers == "shallow"
+    if shallow and resolved.network.name == "segformer":
+        raise ConfigError(
+            f"{label}: rounds.statistics_layers: segformer has no batch-norm in its shallow layers: "
+            "leave it at all, or target_statistics at 0"
+        )
+    if begins_mixed and not resolved.retraining.freeze_batchnorm:
         raise ConfigError(
             f"{label}: rounds.target_statistics: each domain then has its own statistics, which "
             "stay as they are: set retraining.freeze_batchnorm: true"
@@ -199,8 +210,20 @@ def _experiment(
             f"{label}: rounds.on_collapse: revert goes on with earlier weights, whose moments "
             "retraining.carry_optimizer would not carry on: set one of them otherwise"
         )
-    differences = _flat(changes, resolved.model_dump(mode="json"))
     return Experiment(row.name, row.role, row.description, resolved, differences)
+
+
+def _on_target_labels(settings: ExperimentSettings) -> ExperimentSettings:
+    """The settings of a ceiling: the target set takes the place of the source, and no round."""
+    data, rounds, training = settings.data, settings.rounds, settings.source_training
+    target = data.target.model_copy(update={"audit": False})
+    return settings.model_copy(
+        update={
+            "data": data.model_copy(update={"source": target, "source_size": None}),
+            "rounds": rounds.model_copy(update={"method": "retrain", "portions": []}),
+            "source_training": training.model_copy(update={"weights": None}),
+        }
+    )
 
 
 def _reads_files(settings: ExperimentSettings) -> bool:

@@ -270,6 +270,9 @@ class HealthSettings(Section):
     kept: OptionalShare = Field(
         default=0.1, description="lowest share of the patches' pixels kept: less teaches too little"
     )
+    source: Annotated[NotNegative | None, BeforeValidator(nothing)] = Field(
+        default=1.05, description="highest loss on source images, times that before the rounds"
+    )
     histogram: OptionalShare = Field(
         default=0.2, description="highest share of pixels that moved to other classes, net"
     )
@@ -300,6 +303,11 @@ class RoundsSettings(Section):
         default=0,
         description="share of the target in the batch-norm statistics they begin with; 0: none",
     )
+    statistics_layers: Literal["all", "shallow"] = Field(
+        default="all",
+        description="all have them; or shallow: those alone that bring an image to a quarter of "
+        "its size, which see colours and texture, not objects",
+    )
     on_collapse: Literal["warn", "stop", "revert"] = Field(
         default="warn",
         description="where a limit of health is passed: warn; stop before training; or revert: go "
@@ -319,6 +327,9 @@ class RoundsSettings(Section):
                 "smaller step"
             )
         return value
+
+    def idle(self) -> set[str]:
+        return set() if self.target_statistics else {"statistics_layers"}
 
     @property
     def portion_list(self) -> list[float]:
@@ -589,8 +600,10 @@ class ExperimentRow(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: FolderName = Field(description="unique; names its folder and its row in the report")
-    role: Literal["method", "control", "ablation", ""] = Field(
-        default="", description="for the report; an ablation is set against the first method"
+    role: Literal["method", "control", "ablation", "ceiling", ""] = Field(
+        default="",
+        description="for the report; an ablation is set against the first method; a ceiling is "
+        "trained on the target set with its labels, and has no rounds",
     )
     description: str = Field(default="", description="what it is, in words, for the report")
 
@@ -601,6 +614,15 @@ EXPERIMENTS = [
         role="method",
         description="labels predicted at the original scale teach patches scaled up by 2 (the "
         "paper)",
+    ),
+    ExperimentRow(
+        name="recommended",
+        role="method",
+        description="patches at their original scale, labels from two scales and mirror images, "
+        "shallow batch-norm statistics that are mostly the target's (docs/recipe.md)",
+        patches={"scale": 1},
+        prediction={"scales": [1, 1.1], "flip": True},
+        rounds={"target_statistics": 0.75, "statistics_layers": "shallow"},
     ),
     ExperimentRow(
         name="self_training",

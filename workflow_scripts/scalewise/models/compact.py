@@ -84,5 +84,8 @@ class Compact(Network):
         merged = self.merge(torch.cat([coarse, self.skip(fine)], 1))
         return self.classifier(self.dropout(merged))
 
+    def shallow(self) -> list[nn.Module]:
+        return [self.stem]
+
     def classifier_parameters(self) -> list[nn.Parameter]:
         return list(self.classifier.parameters())

@@ -114,5 +114,8 @@ class DeepLab(Network):
     def classifier_parameters(self) -> list[nn.Parameter]:
         return list(self.layer5.parameters())
 
+    def shallow(self) -> list[nn.Module]:
+        return [self.conv1, self.bn1, self.layer1]
+
     def fixed_parameters(self) -> list[nn.Parameter]:
         return list(self.layer5.conv2d_list[self.layer5.branches :].parameters())

@@ -26,6 +26,10 @@ class Network(nn.Module):
         """Those that belong to the classes; some recipes train them faster."""
         raise NotImplementedError
 
+    def shallow(self) -> list[nn.Module]:
+        """The modules that bring an image to a quarter of its size, where they have batch-norm."""
+        return []
+
     def fixed_parameters(self) -> list[nn.Parameter]:
         """Those that no training sets, such as bilinear kernels: a weights file may lack them."""
         return []

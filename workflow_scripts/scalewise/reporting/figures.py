@@ -135,12 +135,13 @@ def lines(
 
 
 def line_style(position: int, experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """How the line of an experiment is drawn; that of a control is dashed."""
+    """How the line of an experiment is drawn; that of a control is dashed, of a ceiling dotted."""
     color, marker = look(position)
+    dashes = {"control": (0, (4, 2)), "ceiling": (0, (1, 2))}
     return {
         "color": color,
         "marker": MARKERS[marker],
-        "linestyle": (0, (4, 2)) if experiment.get("role") == "control" else "-",
+        "linestyle": dashes.get(str(experiment.get("role")), "-"),
         "linewidth": 1.8,
         "markersize": 5.5,
     }
@@ -217,7 +218,7 @@ def miou_over_rounds(
 
     The line is the mean over seeds, the band one sample standard deviation to each side (where a
     round has two seeds or more, and no more than seven lines share the figure), each dot one seed.
-    Controls are dashed.
+    Controls are dashed; a ceiling has no rounds, and is a dotted line across.
 
     Args:
         table: from `tables.summary`; miou in percent.
@@ -242,6 +243,8 @@ def miou_over_rounds(
                     mean.index, mean - sd, mean + sd, color=color, alpha=0.14, linewidth=0
                 )
                 axes.plot(own["round"], own["miou"], ".", color=color, markersize=3.5, alpha=0.6)
+            if experiments[i].get("role") == "ceiling" and len(mean):
+                axes.axhline(mean.iloc[0], color=color, linestyle=drawn["linestyle"], linewidth=1.2)
             axes.plot(mean.index, mean, **drawn)
         last = int(table["round"].max()) if len(table) else 0
         axes.set_xticks(range(last + 1), ["0\n(source-only)", *map(str, range(1, last + 1))])

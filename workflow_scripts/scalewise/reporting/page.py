@@ -52,6 +52,7 @@ MOST_BYTES = 15_000_000  # of the page: what a mail takes
 # measure of a round's health -> head of its column
 MEASURES = {
     "kept": "kept to teach (%)",
+    "source": "loss on the source (nats)",
     "histogram": "moved to other classes (%)",
     "agreement": "predicted as before (%)",
     "entropy": "entropy (nats)",
@@ -303,6 +304,8 @@ def _summary_rows(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]
                     "last": number == row["last_round"] > 0,
                 }
             )
+        if row["role"] == "ceiling" and not line[0]["partial"]:
+            line[0]["partial"] = "target labels"
         unknown = NONE if row["rounds"] == 0 else NOT_EVALUATED
         rows.append(
             {
@@ -366,16 +369,16 @@ def _health(checks: Sequence[Check], order: Sequence[str]) -> list[dict[str, Any
 
 
 def _health_cell(row: HealthRow | None) -> dict[str, str]:
-    """A measure's value and limit; shares in percent, entropy in nats."""
+    """A measure's value and limit; shares in percent, loss and entropy in nats."""
     if row is None:
         return {"value": NONE, "limit": "", "tone": ""}
 
     def written(value: float) -> str:
         if pd.isna(value):
             return ""
-        return f"{value:.3f}" if row.measure == "entropy" else f"{100 * value:.1f}"
+        return f"{value:.3f}" if row.measure in ("source", "entropy") else f"{100 * value:.1f}"
 
-    side = "at most" if row.measure == "histogram" else "at least"
+    side = "at most" if row.measure in ("source", "histogram") else "at least"
     limit = written(row.limit)
     return {
         "value": written(row.value) or NONE,

@@ -127,8 +127,8 @@ class Project:
         experiments: in the order of the report, mappings with "name" and, if wanted,
             "description" (words),
             "differences" (setting -> value in words, against the base configuration),
-            "role" ("method", "control", "ablation" or ""; an ablation is set against the first
-            method),
+            "role" ("method", "control", "ablation", "ceiling" or ""; an ablation is set against the
+            first method),
             "uses_target" (False: no target image enters its training; left out: nothing is
             claimed about it), and
             "rounds" (where it differs from the project's).
@@ -416,7 +416,8 @@ def sentences(rows: pd.DataFrame) -> list[str]:
             f"No control was run: nothing here shows that the target images are what changed "
             f"the result of {_list(measured)}."
         )
-    unready = [row["experiment"] for row in controls if not _finished(row)]
+    # a control without rounds, such as longer source training, has no gain to compare
+    unready = [row["experiment"] for row in controls if row["rounds"] and not _finished(row)]
     if methods and unready:
         verb = "has" if len(unready) == 1 else "have"
         said.append(f"{_list(unready)} {verb} no final result yet and {verb} not been compared.")
@@ -468,6 +469,8 @@ def text_table(rows: pd.DataFrame, over: str = "") -> str:
         f"mIoU in percent{f' over {over}' if over else ''}: mean over seeds (sample sd); the last "
         "round is the result"
     ]
+    if ceilings := [row["experiment"] for row in records if row["role"] == "ceiling"]:
+        notes.append(f"{_list(ceilings)}: trained on the target's labels; nothing is adapted")
     if control:
         notes.append(f"over best control: gain minus that of {control}")
     if reference:
@@ -581,6 +584,8 @@ def _how_it_ended(row: Mapping[str, Any]) -> str:
     gain = round(row["gain"], 1)
     if row["last_round"] < 0:
         return f"{name} has not been evaluated yet."
+    if row["role"] == "ceiling":
+        return f"The ceiling {name}, trained on the target's labels, is at {row['miou']:.1f} mIoU."
     if math.isnan(gain):
         if row["last_round"] == 0:
             left = "" if row["rounds"] == 0 else f"; none of its {row['rounds']} rounds is there"

@@ -1,7 +1,8 @@
 """Is a round still sound? Self-training can collapse, and its loss does not tell (docs/health.md).
 
 A network that teaches itself agrees with itself more and more, whatever it says. So what it says of
-the target is set against what the network of the round before said; no label of the target is read.
+the target is set against what the network of the round before said, and how it does on the source
+against how the network did that the rounds began with; no label of the target is read.
 Nothing here needs torch.
 """
 
@@ -60,6 +61,11 @@ def overall_entropy(pixels: np.ndarray, entropy: np.ndarray) -> float:
     return float((pixels * entropy)[there].sum() / pixels.sum()) if there.any() else _NONE
 
 
+def overall_loss(pixels: Sequence[int], loss: Sequence[float]) -> float:
+    """The mean loss of all pixels, from that of each image: (n,) each; NaN where there are none."""
+    return overall_entropy(np.asarray(pixels), np.asarray(loss, float))
+
+
 def total_variation(pixels: np.ndarray, previous: np.ndarray) -> float:
     """Distance of two histograms: the share of the pixels that would have to change their class
     to make one of the other, 0..1; NaN where one has no pixel. pixels, previous: (K,) int."""
@@ -100,6 +106,7 @@ def check(
     now: Predictions,
     before: Predictions | None,
     agreed: float | None,
+    losses: tuple[float, float] | None,
     limits: Mapping[str, float | None],
     classes: Sequence[str],
 ) -> list[HealthRow]:
@@ -110,8 +117,10 @@ def check(
         before: of the network that labelled in the round before; None in the first round, which
             has nothing to be compared with.
         agreed: from `agreement`; None in the first round.
-        limits: kept, histogram, agreement, entropy and classes, as in `rounds.health`; None
-            switches one off, and the measure is still taken.
+        losses: on source images, of this network and of the one that the rounds began with; None
+            in the first round.
+        limits: kept, source, histogram, agreement, entropy and classes, as in `rounds.health`;
+            None switches one off, and the measure is still taken.
         classes: K names.
 
     Returns: one row for each measure that could be taken. A value that is not a number is as bad
@@ -125,6 +134,7 @@ def check(
     if before is None:
         fact = f"the mean entropy is {now.entropy:.4g} nats"
         return [*rows, HealthRow("entropy", now.entropy, _NONE, _NONE, OK, fact)]
+    rows.append(_of_source(*losses, limits))
     moved = total_variation(now.pixels, before.pixels)
     fact = f"the share of pixels that moved to other classes, net, is {moved:.1%} (total variation)"
     rows.append(_judged("histogram", moved, limits, fact, "the highest is {:.1%}", most=True))
@@ -136,6 +146,13 @@ def check(
     rows.append(_judged("entropy", now.entropy, limits, fact, bound, had, unit=had))
     rows.append(_of_classes(now.pixels, before.pixels, limits, classes))
     return rows
+
+
+def _of_source(loss: float, begun: float, limits: Mapping[str, float | None]) -> HealthRow:
+    """What became of the source: the loss is set against that before the rounds."""
+    fact = f"the loss on source images is {loss:.4g} nats, {begun:.4g} before the rounds"
+    bound = "the highest is {:.3g} times that"
+    return _judged("source", loss, limits, fact, bound, begun, unit=begun, most=True)
 
 
 def _of_classes(
