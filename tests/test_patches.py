@@ -295,19 +295,34 @@ def test_labels_at_the_same_size_are_the_prediction():
     small=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     size=st.tuples(st.integers(1, 21), st.integers(1, 21)),
     sharpness=st.floats(0.1, 10),
+    corners=st.booleans(),
 )
 def test_labels_equal_scaling_all_probabilities_but_for_rounded_ties(
-    seed, images, classes, small, size, sharpness
+    seed, images, classes, small, size, sharpness, corners
 ):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(images, classes, *small, generator=generator)
     probabilities = (logits * sharpness).softmax(dim=1)
-    labels = scaled_labels(probabilities, size)
+    labels = scaled_labels(probabilities, size, align_corners=corners)
     assert labels.shape == (images, *size)
     if images:
-        everything = scaled(probabilities, size)
+        everything = F.interpolate(probabilities, size, mode="bilinear", align_corners=corners)
         chosen = everything.gather(1, labels.long()[:, None])[:, 0]
         assert (everything.max(dim=1).values - chosen).max() <= 1e-6
+
+
+@pytest.mark.parametrize("factor", [4, 8])
+def test_labels_of_logits_at_a_network_s_stride_equal_scaling_them_all(factor):
+    # as evaluation does it: on the grid of coinciding edges, to the labels' own size
+    generator = torch.Generator().manual_seed(5)
+    coarse = torch.randn(1, 19, 5, 9, generator=generator) * 4
+    logits = scaled(coarse, (32, 64)) + 0.1 * torch.randn(1, 19, 32, 64, generator=generator)
+    size = (32 * factor, 64 * factor)
+    expected = F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(dim=1)
+    found = scaled_labels(logits, size, align_corners=False)
+    assert torch.equal(found.long(), expected)
+    # the corners' grid gives other labels: the argument has a say
+    assert not torch.equal(scaled_labels(logits, size).long(), expected)
 
 
 def test_labels_of_smooth_maps_equal_scaling_all_probabilities_exactly():

@@ -19,9 +19,9 @@ from scalewise.evaluation import class_iou, confusion_matrix
 from scalewise.inference import batches, logits
 from scalewise.job import Job, run
 from scalewise.models import store
-from scalewise.models.network import upsample
 from scalewise.resuming import items
 from scalewise.runtime import prepared
+from scalewise.scaled_labels import scaled_labels
 
 
 class Picture(NamedTuple):
@@ -68,10 +68,10 @@ def evaluate(job: Job) -> None:
             counted, seen = np.zeros_like(matrix), []
             for i, number in enumerate(numbers):
                 label = validation.own_label(number)
-                scaled = upsample(
+                scaled = scaled_labels(
                     output[i : i + 1], label.shape, align_corners=model.network.align_corners
-                )[0]
-                prediction = scaled.argmax(0).to("cpu").numpy().astype(np.uint8)
+                )
+                prediction = scaled[0].cpu().numpy()
                 counted += confusion_matrix(label, prediction, classes)
                 if number in shown:
                     small = (reading.resize_label(x, model.size) for x in (label, prediction))

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalewise.scaled_labels import scaled_labels
 from scalewise.selftraining.hashing import two_numbers
 from scalewise.taxonomy import IGNORE
 
@@ -242,62 +243,6 @@ def _require_inside(box: Box, size: Size, what: str) -> None:
         raise ValueError(f"{box} is not inside {what} of {tuple(size)}")
 
 
-def scaled_labels(probabilities: Tensor, size: Size) -> Tensor:
-    """The most probable class after bilinear scaling to `size` (the method, step 4).
-
-    A bilinear value is a convex combination of four neighbours, which keeps the order of two
-    classes: where the four share their most probable class, that is the label. So only the pixels
-    at the borders between classes are interpolated: a third of the time of scaling everything
-    where they are a tenth of the pixels, and no more than twice it where they are all. The result
-    is the same, but for pixels where two classes tie up to the rounding of float32.
-
-    Args:
-        probabilities: (N, K, h, w) float, K at most 255; computed in float32.
-        size: (H, W), larger or smaller: scaled down, a value still is one of four neighbours'.
-
-    Returns:
-        (N, H, W) uint8.
-
-    Raises:
-        ValueError: not four dimensions, or more than 255 classes.
-    """
-    if probabilities.ndim != 4 or probabilities.shape[1] > 255:
-        raise ValueError(
-            f"expected (images, at most 255 classes, h, w), got {tuple(probabilities.shape)}"
-        )
-    probabilities = probabilities.float()
-    classes, height, width = probabilities.shape[1:]
-    top, bottom, down = _neighbours(height, size[0], probabilities.device)
-    left, right, across = _neighbours(width, size[1], probabilities.device)
-
-    small = probabilities.argmax(dim=1).to(torch.uint8)
-    upper, lower = small[:, top], small[:, bottom]
-    labels = upper[:, :, left]
-    same = (labels == upper[:, :, right]) & (labels == lower[:, :, left])
-    same &= labels == lower[:, :, right]
-
-    image, row, column = torch.nonzero(~same, as_tuple=True)
-    above, below = (image * height + top[row]) * width, (image * height + bottom[row]) * width
-    left, right = left[column], right[column]
-    across, down = across[column], down[row]
-    neighbours = torch.stack([above + left, above + right, below + left, below + right], dim=1)
-    weights = torch.stack(
-        [
-            (1 - down) * (1 - across),
-            (1 - down) * across,
-            down * (1 - across),
-            down * across,
-        ],
-        dim=1,
-    )
-    # An embedding bag is the weighted sum of a few rows of a table: here of the neighbours' rows
-    # of K probabilities. It gathers and adds in one pass.
-    table = probabilities.permute(0, 2, 3, 1).reshape(-1, classes)
-    mixed = F.embedding_bag(neighbours, table, per_sample_weights=weights, mode="sum")
-    labels[image, row, column] = mixed.argmax(dim=1).to(torch.uint8)
-    return labels
-
-
 def scale_images(images: Tensor, size: Size) -> Tensor:
     """Images scaled bilinearly to `size` and rounded to whole grey levels (the method, step 4).
 
@@ -452,20 +397,6 @@ def nearest_of(maps: Tensor, size: Size) -> Tensor:
     rows = _nearest(maps.shape[1], size[0], maps.device)
     columns = _nearest(maps.shape[2], size[1], maps.device)
     return maps[:, rows][:, :, columns]
-
-
-def _neighbours(before: int, after: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of `after` positions the two of `before` around it and the weight of the second.
-
-    In float32 as torch's own bilinear scaling does it, so that both use the same weights.
-    """
-    step = torch.tensor(before - 1, dtype=torch.float32) / max(after - 1, 1)
-    place = torch.arange(after, dtype=torch.float32) * step
-    first = place.long().clamp(max=before - 1)
-    weight = place - first
-    # A neighbour of weight 0 does not matter: name the first one twice.
-    second = torch.where(weight > 0, (first + 1).clamp(max=before - 1), first)
-    return first.to(device), second.to(device), weight.to(device)
 
 
 def _nearest(before: int, after: int, device: torch.device) -> Tensor:
