@@ -114,33 +114,39 @@ def look(position: int) -> tuple[str, int]:
     return COLORS[position % count], (position + position // count) % len(MARKERS)
 
 
+def looks(experiments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, int]]:
+    """Name -> `look`. The ablations, which share no figure with the others, come last: so the seven
+    that a figure may have differ in colour, wherever ablations stand between them."""
+    ordered = sorted(experiments, key=lambda e: e.get("role") == "ablation")
+    return {e["name"]: look(i) for i, e in enumerate(ordered)}
+
+
 def with_bars(experiments: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the experiments that `per_class_bars` draws: the first seven that are no ablation,
     since more bars than that beside each other cannot be told apart."""
-    return [name for name, _ in _lines(experiments)][:MOST_SHADED]
+    return _names(experiments)[:MOST_SHADED]
 
 
-def _lines(experiments: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """Names and positions of all but the ablations, which have `ablations` of their own."""
-    return [(e["name"], i) for i, e in enumerate(experiments) if e.get("role") != "ablation"]
+def _names(experiments: Sequence[Mapping[str, Any]], ablations: bool = False) -> list[str]:
+    """Names of all but the ablations, which have `ablations` of their own; or of these alone."""
+    return [e["name"] for e in experiments if (e.get("role") == "ablation") == ablations]
 
 
-def lines(
-    experiments: Sequence[Mapping[str, Any]], present: Iterable[str]
-) -> list[tuple[str, int]]:
-    """Names and positions of the experiments that a figure has room for: of those present, the
-    first seven that are no ablation."""
+def lines(experiments: Sequence[Mapping[str, Any]], present: Iterable[str]) -> list[str]:
+    """Names of the experiments that a figure has room for: of those present, the first seven that
+    are no ablation."""
     present = set(present)
-    return [(name, i) for name, i in _lines(experiments) if name in present][:MOST_SHADED]
+    return [name for name in _names(experiments) if name in present][:MOST_SHADED]
 
 
-def line_style(position: int, experiment: Mapping[str, Any]) -> dict[str, Any]:
+def line_style(experiments: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """How the line of an experiment is drawn; that of a control is dashed."""
-    color, marker = look(position)
+    color, marker = looks(experiments)[name]
+    role = next(e.get("role") for e in experiments if e["name"] == name)
     return {
         "color": color,
         "marker": MARKERS[marker],
-        "linestyle": (0, (4, 2)) if experiment.get("role") == "control" else "-",
+        "linestyle": (0, (4, 2)) if role == "control" else "-",
         "linewidth": 1.8,
         "markersize": 5.5,
     }
@@ -183,10 +189,10 @@ def panels(
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         numbers = sorted(map(int, table["round"].unique()))
         for axes, name in zip(grid.flat, classes, strict=False):
-            for who, i in shown:
+            for who in shown:
                 own = table[(table["class"] == name) & (table["experiment"] == who)]
                 mean = own.groupby("round")[value].mean()
-                style = {**line_style(i, experiments[i]), "linewidth": 1.2, "markersize": 3.5}
+                style = {**line_style(experiments, who), "linewidth": 1.2, "markersize": 3.5}
                 if own["seed"].nunique() > 1:
                     dots = {"color": style["color"], "markersize": 2.5, "alpha": 0.6}
                     axes.plot(own["round"], own[value], ".", **dots)
@@ -203,8 +209,8 @@ def panels(
             axes.set_visible(False)
         figure.supxlabel("round", fontsize=9.5)
         figure.supylabel(label, fontsize=9.5)
-        handles = [handle(line_style(i, experiments[i])) for _, i in shown]
-        legend(figure, handles, [name for name, _ in shown], "outside upper center")
+        handles = [handle(line_style(experiments, who)) for who in shown]
+        legend(figure, handles, shown, "outside upper center")
         return Drawing(figure)
 
 
@@ -226,18 +232,17 @@ def miou_over_rounds(
     """
     table = table[table["classes"] == classes]
     with styled():
-        lines = _lines(experiments)
-        names = [name for name, _ in lines]
+        names = _names(experiments)
         figure, axes = _figure(5.4, 2.9 + 0.2 * math.ceil(len(names) / _legend_columns(names)))
         handles = []
-        for name, i in lines:
+        for name in names:
             own = table[table["experiment"] == name].dropna(subset="miou")
-            drawn = line_style(i, experiments[i])
+            drawn = line_style(experiments, name)
             color = drawn["color"]
             handles.append(handle(drawn))
             per_round = own.groupby("round")["miou"]
             mean, sd = per_round.mean(), per_round.std(ddof=1)
-            if sd.notna().any() and len(lines) <= MOST_SHADED:
+            if sd.notna().any() and len(names) <= MOST_SHADED:
                 axes.fill_between(
                     mean.index, mean - sd, mean + sd, color=color, alpha=0.14, linewidth=0
                 )
@@ -266,21 +271,21 @@ def ablations(
         experiments: `Project.experiments`: names, roles, and the order of the colours.
         reference: name of the method.
     """
-    rows = [(e["name"], i) for i, e in enumerate(experiments) if e.get("role") == "ablation"]
+    rows = _names(experiments, ablations=True)
     with styled():
         figure, axes = _figure(5.4, 0.8 + 0.27 * len(rows))
-        for y, (name, i) in enumerate(rows):
+        for y, name in enumerate(rows):
             own = pairs.loc[pairs["experiment"] == name, "difference"].astype(float)
             if own.empty:
                 continue
-            color, marker = look(i)
+            color, marker = looks(experiments)[name]
             mean, sd = own.mean(), own.std(ddof=1)
             if len(own) > 1:
                 axes.plot([mean - sd, mean + sd], [y, y], color=color, linewidth=1.8)
                 axes.plot(own, [y + 0.22] * len(own), ".", color=color, markersize=3.5, alpha=0.8)
             axes.plot(mean, y, color=color, marker=MARKERS[marker], markersize=6)
         axes.axvline(0, color=_INK, linewidth=0.9)
-        axes.set_yticks(range(len(rows)), [short(name, 28) for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [short(name, 28) for name in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"mIoU (%) above or below {short(reference, LONGEST_NAME)}")
@@ -299,7 +304,7 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
         experiments: `Project.experiments`: names and the order of the colours.
     """
     classes = list(dict.fromkeys(table["class"]))
-    shown = {name: look(i)[0] for name, i in _lines(experiments)[:MOST_SHADED]}
+    shown = {name: looks(experiments)[name][0] for name in with_bars(experiments)}
     count = max(len(shown), 1)
     step = 0.8 / count
     with styled():
