@@ -95,8 +95,8 @@ class Drawing:
             # A name in a script that the built-in font lacks is drawn by the reader's own font.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             if self.figure.get_layout_engine():
-                # where everything goes is found once, and not twice for each of the two formats
-                self.figure.draw_without_rendering()
+                # where everything goes is found once, and not for each of the two formats
+                self.figure.get_layout_engine().execute(self.figure)
                 self.figure.set_layout_engine(None)
             self.figure.savefig(buffer, **how)
 
@@ -178,17 +178,24 @@ def panels(
         zero: a line at 0.
     """
     classes = list(dict.fromkeys(table["class"]))
-    table = table[np.isfinite(table[value].astype(float))]
+    shown = lines(experiments, table["experiment"])
+    table = table[np.isfinite(table[value].astype(float)) & table["experiment"].isin(shown)]
     classes = [name for name in classes if (table["class"] == name).any()]
     columns = min(4, max(len(classes), 1))
     rows = max(math.ceil(len(classes) / columns), 1)
     with styled():
-        shown = lines(experiments, table["experiment"])
+        # neither shared axes nor a layout that is searched for: with as many panels as there are
+        # classes both take long, and all that stands around a panel has a known size
         height = 0.5 + 1.25 * rows + 0.2 * math.ceil(len(shown) / 3)
-        figure = blank(7.2, height)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        figure = blank(7.2, height, None)
+        sides = _inches(7.2, height, 0.78, 0.1, 0.3 + 0.2 * math.ceil(len(shown) / 3), 0.47)
+        grid = figure.add_gridspec(rows, columns, **sides, wspace=0.09, hspace=0.38)
         numbers = sorted(map(int, table["round"].unique()))
-        for axes, name in zip(grid.flat, classes, strict=False):
+        low, high = (0.0, top) if top is not None else _range(table[value], zero)
+        for k, name in enumerate(classes):
+            axes = figure.add_subplot(grid[k])
+            outer = {"labelbottom": k + columns >= len(classes), "labelleft": k % columns == 0}
+            axes.tick_params(labelsize=8, **outer)
             for who in shown:
                 own = table[(table["class"] == name) & (table["experiment"] == who)]
                 mean = own.groupby("round")[value].mean()
@@ -199,14 +206,12 @@ def panels(
                 axes.plot(mean.index, mean, **style)
             axes.set_title(short(name, 20), fontsize=8.5, pad=3)
             axes.grid(axis="y")
-            axes.tick_params(labelsize=8)
             axes.set_xticks(numbers)
             if zero:
                 axes.axhline(0, color=_INK, linewidth=0.7)
-            if top is not None:
-                axes.set_ylim(-0.04 * top, 1.04 * top)  # marks at either end are whole
-        for axes in grid.flat[len(classes) :]:
-            axes.set_visible(False)
+            # marks at either end are whole
+            axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+            axes.set_xlim(numbers[0] - 0.2, numbers[-1] + 0.2)
         figure.supxlabel("round", fontsize=9.5)
         figure.supylabel(label, fontsize=9.5)
         handles = [handle(line_style(experiments, who)) for who in shown]
@@ -337,9 +342,28 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
         return Drawing(figure)
 
 
-def blank(width: float, height: float) -> Figure:
+def _range(values: pd.Series, zero: bool) -> tuple[float, float]:
+    """The lowest and the highest of the values, and 0 if it is to be in between."""
+    ends = [values.min(), values.max(), *([0.0] if zero else [])]
+    low, high = float(min(ends)), float(max(ends))
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _inches(
+    width: float, height: float, left: float, right: float, top: float, bottom: float
+) -> dict[str, float]:
+    """Margins of a figure, all in inches, as a grid of axes takes them."""
+    return {
+        "left": left / width,
+        "right": 1 - right / width,
+        "top": 1 - top / height,
+        "bottom": bottom / height,
+    }
+
+
+def blank(width: float, height: float, layout: str | None = "constrained") -> Figure:
     """A figure of width x height inches, drawn without pyplot and its global state."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasSVG(figure)
     return figure
 
