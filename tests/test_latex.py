@@ -69,6 +69,22 @@ def test_the_summary_has_mean_and_sd_and_the_best_in_bold():
     assert text.startswith("% needs \\usepackage{booktabs}")
 
 
+def test_the_gain_over_the_best_target_free_control_is_a_column_where_there_is_one():
+    rows = [
+        {"name": "lse", "role": "method", "rounds": 1},
+        {"name": "zoom_in", "role": "control", "rounds": 1, "uses_target": False},
+    ]
+    described = Project("p", CLASSES, [(0, 0, 0)] * 3, {}, "", "", "", rows, 1)
+    evaluations = [
+        evaluation(name, 0, number, iou, iou, NAN)
+        for name, ends in (("lse", (10.0, 14.0)), ("zoom_in", (10.0, 11.5)))
+        for number, iou in enumerate(ends)
+    ]
+    head, lse, zoom = rows_of(latex.summary(summary(evaluations), described))
+    assert head[-1] == r"over zoom\_in"
+    assert (lse[-1], zoom[-1]) == ("$+2.5$", "--")
+
+
 def test_each_class_has_a_row_and_each_mean_one_below_them():
     _, text = both()
     rows = rows_of(text)

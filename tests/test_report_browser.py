@@ -201,11 +201,28 @@ def test_another_experiment_and_another_picture_can_be_chosen(wide):
 
 
 def test_on_paper_every_experiment_is_there_and_nothing_to_choose_from(wide):
+    chosen = wide.run(SHOWN.format("pictured"))
     wide.send("Emulation.setEmulatedMedia", media="print")
     try:
         assert wide.run(SHOWN.format("classes")) == [True, True, True]
+        # all pictures, each with the experiments that were chosen
+        assert wide.run(SHOWN.format("picture")) == [True] * 4
+        assert chosen[:3] == [True] * 3 and wide.run(SHOWN.format("pictured")) == [True] * 12
         shown = "[...document.querySelectorAll('select')].some((s) => s.getClientRects().length)"
         assert wide.run(shown) is False
+    finally:
+        wide.send("Emulation.setEmulatedMedia", media="")
+
+
+def test_no_table_is_wider_than_the_paper(wide):
+    # A4 without its margins, in CSS pixels
+    wide.send(
+        "Emulation.setDeviceMetricsOverride",
+        width=703, height=1020, deviceScaleFactor=1, mobile=False,
+    )  # fmt: skip
+    wide.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert wide.run("document.documentElement.scrollWidth") <= 703
     finally:
         wide.send("Emulation.setEmulatedMedia", media="")
 

@@ -260,6 +260,18 @@ class TestHeadline:
         assert rows["over_control"].iloc[0] == pytest.approx(1)
         assert rows["over_control"].iloc[1:].isna().all()
 
+    def test_the_best_control_that_uses_no_target_image_has_a_column_of_its_own(self):
+        rows = rows_of(
+            {"lse": [4], "strong": [3], "weak": [1], "weaker": [0.5]},
+            experiment("lse"),
+            experiment("strong", "control", uses_target=True),
+            experiment("weak", "control", uses_target=False),
+            experiment("weaker", "control", uses_target=False),
+        )
+        assert rows["free_control"].tolist() == ["weak", "", "", ""]
+        assert rows["over_free_control"].iloc[0] == pytest.approx(3)
+        assert rows["over_free_control"].iloc[1:].isna().all()
+
     def test_a_control_without_all_its_rounds_is_not_compared(self):
         rows = rows_of(
             {"lse": [4], "zoom": [9]}, experiment("lse"), experiment("zoom", "control", rounds=3)
@@ -675,6 +687,12 @@ class TestFigures:
     def test_49_experiments_can_be_told_apart_by_colour_and_marker(self):
         assert len({figures.look(i) for i in range(49)}) == 49
 
+    def test_seven_experiments_differ_in_colour_wherever_ablations_stand_between(self):
+        rows = [experiment(f"e{i}", "ablation" if i % 2 else "method") for i in range(14)]
+        looks = figures.looks(rows)
+        assert len({looks[name][0] for name in figures.with_bars(rows)}) == 7
+        assert len(set(looks.values())) == 14
+
     def test_ablations_have_a_figure_of_their_own_and_are_in_no_other(self):
         evaluations = [
             evaluation(name, seed, round, 20.0 + seed + round)
@@ -814,9 +832,20 @@ class TestPage:
         ]
         page = build(project(LSE, ABLATION, rounds=1), evaluations, [], {})
         assert '<th scope="col">over<br>lse</th>' in page
-        row = re.search(r'<span class="name">focal_off</span>(.*?)</tr>', page, re.DOTALL)[1]
+        row = re.search(r'<span class="name">focal_<wbr>off</span>(.*?)</tr>', page, re.DOTALL)[1]
         assert '−1.0<small class="sd"> (2.0)</small><br><small>up in 1 of 3</small>' in row
         assert "Ablations against lse" in page and "Not drawn: focal_off;" in page
+
+    def test_the_gain_over_target_free_controls_is_there_where_there_is_one(self, page):
+        assert page.count("over best<br>target-free") == 1
+        described = project(LSE, experiment("st", "control", uses_target=True), rounds=1)
+        evaluations = [evaluation(n, 0, r, 20.0 + r) for n in ("lse", "st") for r in (0, 1)]
+        assert "target-free" not in build(described, evaluations, [], {})
+
+    def test_a_long_name_breaks_where_its_words_end(self):
+        described = project(experiment("lse_without_focal_term"), rounds=1)
+        made = build(described, [evaluation("lse_without_focal_term", 0, 0, 20.0)], [], {})
+        assert "lse_<wbr>without_<wbr>focal_<wbr>term</span>" in made
 
     def test_without_ablations_there_is_no_column_for_them(self, page):
         assert "over<br>lse" not in page and "Ablations against" not in page

@@ -197,8 +197,8 @@ def _experiment(
     shallow = begins_mixed and resolved.rounds.statistics_layers == "shallow"
     if shallow and resolved.network.name == "segformer":
         raise ConfigError(
-            f"{label}: rounds.statistics_layers: segformer has no batch-norm in its shallow layers: "
-            "leave it at all, or target_statistics at 0"
+            f"{label}: rounds.statistics_layers: segformer has no batch-norm in its shallow "
+            "layers: leave it at all, or target_statistics at 0"
         )
     if begins_mixed and not resolved.retraining.freeze_batchnorm:
         raise ConfigError(

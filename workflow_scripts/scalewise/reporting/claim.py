@@ -105,9 +105,9 @@ def drawing(means: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> fi
         figure = figures.blank(7.2, 3.0)
         left, right = figure.subplots(1, 2)
         handles, names = [], []
-        for name, i in figures.lines(experiments, means["experiment"]):
+        for name in figures.lines(experiments, means["experiment"]):
             own = means[means["experiment"] == name].groupby("round").mean(numeric_only=True)
-            drawn = figures.line_style(i, experiments[i])
+            drawn = figures.line_style(experiments, name)
             left.plot(own.index, own["entropy"], **{**drawn, "linestyle": "-"})
             scaled = {**drawn, "linestyle": ":", "markerfacecolor": "none"}
             left.plot(own.index, own["scaled_entropy"], **scaled)

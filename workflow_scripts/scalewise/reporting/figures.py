@@ -95,8 +95,8 @@ class Drawing:
             # A name in a script that the built-in font lacks is drawn by the reader's own font.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             if self.figure.get_layout_engine():
-                # where everything goes is found once, and not twice for each of the two formats
-                self.figure.draw_without_rendering()
+                # where everything goes is found once, and not for each of the two formats
+                self.figure.get_layout_engine().execute(self.figure)
                 self.figure.set_layout_engine(None)
             self.figure.savefig(buffer, **how)
 
@@ -114,34 +114,43 @@ def look(position: int) -> tuple[str, int]:
     return COLORS[position % count], (position + position // count) % len(MARKERS)
 
 
+def looks(experiments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, int]]:
+    """Name -> `look`. The ablations, which share no figure with the others, come last: so the seven
+    that a figure may have differ in colour, wherever ablations stand between them."""
+    ordered = sorted(experiments, key=lambda e: e.get("role") == "ablation")
+    return {e["name"]: look(i) for i, e in enumerate(ordered)}
+
+
 def with_bars(experiments: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the experiments that `per_class_bars` draws: the first seven that are no ablation,
     since more bars than that beside each other cannot be told apart."""
-    return [name for name, _ in _lines(experiments)][:MOST_SHADED]
+    return _names(experiments)[:MOST_SHADED]
 
 
-def _lines(experiments: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """Names and positions of all but the ablations, which have `ablations` of their own."""
-    return [(e["name"], i) for i, e in enumerate(experiments) if e.get("role") != "ablation"]
+def _names(experiments: Sequence[Mapping[str, Any]], ablations: bool = False) -> list[str]:
+    """Names of all but the ablations, which have `ablations` of their own; or of these alone."""
+    return [e["name"] for e in experiments if (e.get("role") == "ablation") == ablations]
 
 
-def lines(
-    experiments: Sequence[Mapping[str, Any]], present: Iterable[str]
-) -> list[tuple[str, int]]:
-    """Names and positions of the experiments that a figure has room for: of those present, the
-    first seven that are no ablation."""
+def lines(experiments: Sequence[Mapping[str, Any]], present: Iterable[str]) -> list[str]:
+    """Names of the experiments that a figure has room for: of those present, the first seven that
+    are no ablation."""
     present = set(present)
-    return [(name, i) for name, i in _lines(experiments) if name in present][:MOST_SHADED]
+    return [name for name in _names(experiments) if name in present][:MOST_SHADED]
 
 
-def line_style(position: int, experiment: Mapping[str, Any]) -> dict[str, Any]:
+def _role(experiments: Sequence[Mapping[str, Any]], name: str) -> str | None:
+    return next(e.get("role") for e in experiments if e["name"] == name)
+
+
+def line_style(experiments: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """How the line of an experiment is drawn; that of a control is dashed, of a ceiling dotted."""
-    color, marker = look(position)
+    color, marker = looks(experiments)[name]
     dashes = {"control": (0, (4, 2)), "ceiling": (0, (1, 2))}
     return {
         "color": color,
         "marker": MARKERS[marker],
-        "linestyle": dashes.get(str(experiment.get("role")), "-"),
+        "linestyle": dashes.get(str(_role(experiments, name)), "-"),
         "linewidth": 1.8,
         "markersize": 5.5,
     }
@@ -173,39 +182,44 @@ def panels(
         zero: a line at 0.
     """
     classes = list(dict.fromkeys(table["class"]))
-    table = table[np.isfinite(table[value].astype(float))]
+    shown = lines(experiments, table["experiment"])
+    table = table[np.isfinite(table[value].astype(float)) & table["experiment"].isin(shown)]
     classes = [name for name in classes if (table["class"] == name).any()]
     columns = min(4, max(len(classes), 1))
     rows = max(math.ceil(len(classes) / columns), 1)
     with styled():
-        shown = lines(experiments, table["experiment"])
+        # neither shared axes nor a layout that is searched for: with as many panels as there are
+        # classes both take long, and all that stands around a panel has a known size
         height = 0.5 + 1.25 * rows + 0.2 * math.ceil(len(shown) / 3)
-        figure = blank(7.2, height)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        figure = blank(7.2, height, None)
+        sides = _inches(7.2, height, 0.78, 0.1, 0.3 + 0.2 * math.ceil(len(shown) / 3), 0.47)
+        grid = figure.add_gridspec(rows, columns, **sides, wspace=0.09, hspace=0.38)
         numbers = sorted(map(int, table["round"].unique()))
-        for axes, name in zip(grid.flat, classes, strict=False):
-            for who, i in shown:
+        low, high = (0.0, top) if top is not None else _range(table[value], zero)
+        for k, name in enumerate(classes):
+            axes = figure.add_subplot(grid[k])
+            outer = {"labelbottom": k + columns >= len(classes), "labelleft": k % columns == 0}
+            axes.tick_params(labelsize=8, **outer)
+            for who in shown:
                 own = table[(table["class"] == name) & (table["experiment"] == who)]
                 mean = own.groupby("round")[value].mean()
-                style = {**line_style(i, experiments[i]), "linewidth": 1.2, "markersize": 3.5}
+                style = {**line_style(experiments, who), "linewidth": 1.2, "markersize": 3.5}
                 if own["seed"].nunique() > 1:
                     dots = {"color": style["color"], "markersize": 2.5, "alpha": 0.6}
                     axes.plot(own["round"], own[value], ".", **dots)
                 axes.plot(mean.index, mean, **style)
             axes.set_title(short(name, 20), fontsize=8.5, pad=3)
             axes.grid(axis="y")
-            axes.tick_params(labelsize=8)
             axes.set_xticks(numbers)
             if zero:
                 axes.axhline(0, color=_INK, linewidth=0.7)
-            if top is not None:
-                axes.set_ylim(-0.04 * top, 1.04 * top)  # marks at either end are whole
-        for axes in grid.flat[len(classes) :]:
-            axes.set_visible(False)
+            # marks at either end are whole
+            axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+            axes.set_xlim(numbers[0] - 0.2, numbers[-1] + 0.2)
         figure.supxlabel("round", fontsize=9.5)
         figure.supylabel(label, fontsize=9.5)
-        handles = [handle(line_style(i, experiments[i])) for _, i in shown]
-        legend(figure, handles, [name for name, _ in shown], "outside upper center")
+        handles = [handle(line_style(experiments, who)) for who in shown]
+        legend(figure, handles, shown, "outside upper center")
         return Drawing(figure)
 
 
@@ -227,23 +241,22 @@ def miou_over_rounds(
     """
     table = table[table["classes"] == classes]
     with styled():
-        lines = _lines(experiments)
-        names = [name for name, _ in lines]
+        names = _names(experiments)
         figure, axes = _figure(5.4, 2.9 + 0.2 * math.ceil(len(names) / _legend_columns(names)))
         handles = []
-        for name, i in lines:
+        for name in names:
             own = table[table["experiment"] == name].dropna(subset="miou")
-            drawn = line_style(i, experiments[i])
+            drawn = line_style(experiments, name)
             color = drawn["color"]
             handles.append(handle(drawn))
             per_round = own.groupby("round")["miou"]
             mean, sd = per_round.mean(), per_round.std(ddof=1)
-            if sd.notna().any() and len(lines) <= MOST_SHADED:
+            if sd.notna().any() and len(names) <= MOST_SHADED:
                 axes.fill_between(
                     mean.index, mean - sd, mean + sd, color=color, alpha=0.14, linewidth=0
                 )
                 axes.plot(own["round"], own["miou"], ".", color=color, markersize=3.5, alpha=0.6)
-            if experiments[i].get("role") == "ceiling" and len(mean):
+            if _role(experiments, name) == "ceiling" and len(mean):
                 axes.axhline(mean.iloc[0], color=color, linestyle=drawn["linestyle"], linewidth=1.2)
             axes.plot(mean.index, mean, **drawn)
         last = int(table["round"].max()) if len(table) else 0
@@ -269,21 +282,21 @@ def ablations(
         experiments: `Project.experiments`: names, roles, and the order of the colours.
         reference: name of the method.
     """
-    rows = [(e["name"], i) for i, e in enumerate(experiments) if e.get("role") == "ablation"]
+    rows = _names(experiments, ablations=True)
     with styled():
         figure, axes = _figure(5.4, 0.8 + 0.27 * len(rows))
-        for y, (name, i) in enumerate(rows):
+        for y, name in enumerate(rows):
             own = pairs.loc[pairs["experiment"] == name, "difference"].astype(float)
             if own.empty:
                 continue
-            color, marker = look(i)
+            color, marker = looks(experiments)[name]
             mean, sd = own.mean(), own.std(ddof=1)
             if len(own) > 1:
                 axes.plot([mean - sd, mean + sd], [y, y], color=color, linewidth=1.8)
                 axes.plot(own, [y + 0.22] * len(own), ".", color=color, markersize=3.5, alpha=0.8)
             axes.plot(mean, y, color=color, marker=MARKERS[marker], markersize=6)
         axes.axvline(0, color=_INK, linewidth=0.9)
-        axes.set_yticks(range(len(rows)), [short(name, 28) for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [short(name, 28) for name in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"mIoU (%) above or below {short(reference, LONGEST_NAME)}")
@@ -302,7 +315,7 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
         experiments: `Project.experiments`: names and the order of the colours.
     """
     classes = list(dict.fromkeys(table["class"]))
-    shown = {name: look(i)[0] for name, i in _lines(experiments)[:MOST_SHADED]}
+    shown = {name: looks(experiments)[name][0] for name in with_bars(experiments)}
     count = max(len(shown), 1)
     step = 0.8 / count
     with styled():
@@ -335,9 +348,28 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
         return Drawing(figure)
 
 
-def blank(width: float, height: float) -> Figure:
+def _range(values: pd.Series, zero: bool) -> tuple[float, float]:
+    """The lowest and the highest of the values, and 0 if it is to be in between."""
+    ends = [values.min(), values.max(), *([0.0] if zero else [])]
+    low, high = float(min(ends)), float(max(ends))
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _inches(
+    width: float, height: float, left: float, right: float, top: float, bottom: float
+) -> dict[str, float]:
+    """Margins of a figure, all in inches, as a grid of axes takes them."""
+    return {
+        "left": left / width,
+        "right": 1 - right / width,
+        "top": 1 - top / height,
+        "bottom": bottom / height,
+    }
+
+
+def blank(width: float, height: float, layout: str | None = "constrained") -> Figure:
     """A figure of width x height inches, drawn without pyplot and its global state."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasSVG(figure)
     return figure
 

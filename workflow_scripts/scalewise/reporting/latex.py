@@ -53,7 +53,8 @@ def _best(values: Sequence[float]) -> list[bool]:
 
 
 def summary(table: pd.DataFrame, project: Project) -> str:
-    """A row for each experiment: seeds, source-only, the last round and the gain, in mIoU.
+    """A row for each experiment: seeds, source-only, the last round and the gain, in mIoU; and
+    where there is a control that trains on no target image, the gain over the best such control.
 
     Args:
         table: from `tables.summary`.
@@ -72,9 +73,14 @@ def summary(table: pd.DataFrame, project: Project) -> str:
         ]
         for k, row in enumerate(rows)
     ]
+    free = next((row["free_control"] for row in rows if row["free_control"]), "")
+    for line, row in zip(lines, rows, strict=True):
+        line += [number(row["over_free_control"], sign=True)] if free else []
     over = escaped(project.class_sets[project.headline])
     note = f"mIoU in percent over {over} after the last round; gain: over source-only"
     heads = ["experiment", "seeds", "source-only", "last round", "gain"]
+    if free:
+        heads.append(f"over {escaped(free)}")
     return _tabular(heads, [lines], note)
 
 

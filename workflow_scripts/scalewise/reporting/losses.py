@@ -67,9 +67,9 @@ def drawing(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> fi
         figure = figures.blank(7.2, 3.1)
         panels = figure.subplots(1, 3)
         handles, names = [], []
-        for name, i in figures.lines(experiments, table["experiment"]):
+        for name in figures.lines(experiments, table["experiment"]):
             own = table[table["experiment"] == name]
-            drawn = {**figures.line_style(i, experiments[i]), "marker": "", "linewidth": 1.3}
+            drawn = {**figures.line_style(experiments, name), "marker": "", "linewidth": 1.3}
             start = own[(own["round"] == 0) & (own["term"] == "loss")]
             if len(start):
                 mean = start.groupby("part")["value"].mean()

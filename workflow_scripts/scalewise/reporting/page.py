@@ -242,7 +242,7 @@ def build(
             *zip(project.classes, map(_hex, project.colors), strict=True),
             (IGNORE_NAME, _hex(gallery.IGNORE_COLOR)),
         ],
-        "marks": {name: _mark(i) for i, name in enumerate(order)},
+        "marks": {n: _mark(*look) for n, look in figures.looks(project.experiments).items()},
         "dash": NONE,
         "not_evaluated": NOT_EVALUATED,
     }
@@ -257,13 +257,15 @@ def build(
 
 @cache
 def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["wrapped"] = _wrapped
+    return environment
 
 
 def _matrices(
@@ -319,6 +321,8 @@ def _summary_rows(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]
                 "up": "" if pd.isna(row["gain"]) else f"up in {row['seeds_up']} of {row['seeds']}",
                 "over": cells.signed(row["over_control"]) or NONE,
                 "control": row["best_control"],
+                "over_free": cells.signed(row["over_free_control"]) or NONE,
+                "free_control": row["free_control"],
                 "difference": cells.signed(row["over_reference"]) or NONE,
                 "difference_sd": cells.number(row["over_reference_sd"]),
                 "pairs": f"up in {row['pairs_up']} of {row['pairs']}" if row["pairs"] else "",
@@ -510,14 +514,18 @@ def _cells(values: pd.DataFrame, rounds: Sequence[int]) -> list[dict[str, str]]:
     return line
 
 
+def _wrapped(name: str) -> Markup:
+    """A name that may go on in the next line after a sign that joins words."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_/.-])(?=\w)", name))
+
+
 def _inline(svg: str) -> Markup:
     """SVG for use inside HTML, where the names of its namespaces are known already."""
     return Markup(re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg, count=2))
 
 
-def _mark(position: int) -> Markup:
+def _mark(color: str, marker: int) -> Markup:
     """Marker and colour of an experiment in the figures."""
-    color, marker = figures.look(position)
     sign = figures.SIGNS[marker]
     # as text: some systems have a picture of their own for the sign
     return Markup('<span class="dot" style="color: {}">{}&#xFE0E;</span>').format(color, sign)

@@ -238,6 +238,7 @@ def headline(table: pd.DataFrame, project: Project, classes: str | None = None) 
         last_round, rounds (promised), miou, miou_sd (both of the last round), gain, gain_sd,
         seeds_up (seeds with a gain above 0), best_control, control_gain, over_control (gain minus
         that of the best control; NaN for controls and ablations, and before all rounds are there),
+        free_control, over_free_control (the same for the best control whose uses_target is False),
         reference, over_reference, over_reference_sd, pairs, pairs_up. The best control is the one
         with the highest mean gain among those that have had all their rounds. The last five are for
         ablations: the first method, mean and sample sd of the last round minus that of the method
@@ -281,13 +282,16 @@ def headline(table: pd.DataFrame, project: Project, classes: str | None = None) 
         )
     controls = [row for row in rows if row["role"] == "control" and _finished(row)]
     best = max(controls, key=lambda row: row["gain"], default=None)
+    free = [row for row in controls if row["uses_target"] is False]
+    best_free = max(free, key=lambda row: row["gain"], default=None)
     method = next((row for row in rows if row["role"] == "method"), None)
     for row in rows:
         ablation = row["role"] == "ablation"
-        compared = best is not None and row["role"] in ("method", "") and _finished(row)
-        row["best_control"] = best["experiment"] if compared else ""
-        row["control_gain"] = best["gain"] if compared else math.nan
-        row["over_control"] = row["gain"] - row["control_gain"]
+        compared = row["role"] in ("method", "") and _finished(row)
+        control, gain = _named(best if compared else None)
+        row |= {"best_control": control, "control_gain": gain, "over_control": row["gain"] - gain}
+        control, gain = _named(best_free if compared else None)
+        row |= {"free_control": control, "over_free_control": row["gain"] - gain}
         row["reference"] = method["experiment"] if ablation and method else ""
         pairs = pd.Series(dtype=float)
         if row["reference"] and _has_all_rounds(row) and _has_all_rounds(method):
@@ -321,6 +325,11 @@ def paired_differences(
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
+def _named(control: Mapping[str, Any] | None) -> tuple[str, float]:
+    """Name and gain of a control; nothing and NaN where there is none."""
+    return (control["experiment"], control["gain"]) if control else ("", math.nan)
+
+
 def _paired(table: pd.DataFrame, row: Mapping[str, Any]) -> pd.Series:
     """Last round of an experiment minus that of its reference, by seed."""
     results = []
@@ -348,6 +357,8 @@ _ROW = (
     "best_control",
     "control_gain",
     "over_control",
+    "free_control",
+    "over_free_control",
     "reference",
     "over_reference",
     "over_reference_sd",
@@ -357,7 +368,8 @@ _ROW = (
 
 
 def _dtype(column: str) -> type:
-    if column in ("experiment", "role", "uses_target", "best_control", "reference"):
+    names = ("experiment", "role", "uses_target", "best_control", "free_control", "reference")
+    if column in names:
         return object
     counts = ("seeds", "last_round", "rounds", "seeds_up", "pairs", "pairs_up")
     return int if column in counts else float
