@@ -271,7 +271,7 @@ class HealthSettings(Section):
         default=0.1, description="lowest share of the patches' pixels kept: less teaches too little"
     )
     source: Annotated[NotNegative | None, BeforeValidator(nothing)] = Field(
-        default=1.05, description="highest loss on source images, times that before the rounds"
+        default=1.02, description="highest loss on source images, times that before the rounds"
     )
     histogram: OptionalShare = Field(
         default=0.2, description="highest share of pixels that moved to other classes, net"
