@@ -4,11 +4,12 @@
 
 Reads finished projects below results/. Of every round of every row that patches teach it takes
 the statistics, and how far the round's mIoU is from that of the row `continued` with the same seed
-after the same round: below by more than --margin is harm. For each statistic it prints the area
-under the ROC curve, and for the limit that is best on the projects of --choose (hits minus false
-alarms, in shares) its hits and false alarms on them and on those of --test; and those of the checks
-themselves, with the limits that the projects ran with. With --csv FILE all statistics go there;
-such a file may stand in place of a project.
+after the same round: below by more than --margin is harm. Rows from other source-trained weights
+than its are left out. For each statistic it prints the area under the ROC curve, and for the limit
+that is best on the projects of --choose (hits minus false alarms, in shares) its hits and false
+alarms on them and on those of --test; and those of the checks themselves, with the limits that the
+projects ran with. With --csv FILE all statistics go there; such a file may stand in place of a
+project.
 
 Agreement between scales comes from running the networks (torch); the rest is read from the files of
 the stages. Nothing is written below results/.
@@ -128,6 +129,12 @@ def rounds_of(project: str) -> list[dict]:
     for seed in sorted(base.glob("*/seed*")):
         row = seed.parent.name
         numbers = range(1, len(list(seed.glob("round*"))))
+        begun = [
+            folder / seed.name / "round0" / "evaluate"
+            for folder in (base / row, base / "continued")
+        ]
+        if begun[0].resolve() != begun[1].resolve():
+            continue
         if not numbers or not (seed / "round1" / "infer_patches").exists():
             continue
         scored = [(seed / f"round{r}" / "score_target").resolve() for r in numbers]

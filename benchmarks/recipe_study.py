@@ -77,10 +77,14 @@ def why(project: str, row: str) -> list[list[str]]:
     files = Path("results/experiments", project, row).glob(
         f"seed*/round{last}/audit_pseudo_labels/audit.csv"
     )
-    audit = pd.concat(map(pd.read_csv, sorted(files))).groupby("class").sum()
+    audits = [pd.read_csv(path) for path in sorted(files)]
+    audit = pd.concat(audits).groupby("class").sum() if audits else None
     lines = []
     for name in dict.fromkeys(iou["class"]):
         cells = [f"{means[c].get(name, math.nan):.1f}" for c in columns]
+        if audit is None:  # the target's labels are not looked at: data.target.audit
+            lines.append([str(name), *cells, "–", "–", "–"])
+            continue
         seen, kept, right = (int(audit.loc[name, c]) for c in ("seen", "kept", "right_kept"))
         share = 100 * seen / audit.loc["all", "seen"]
         of = [

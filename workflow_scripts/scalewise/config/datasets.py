@@ -233,7 +233,7 @@ class DataSettings(Section):
     )
     target: DataSet = Field(
         default=StreetsSet(
-            format="streets", images=600, seed=1, split="train", style=TARGET_STYLE, audit=True
+            format="streets", images=400, seed=1, split="train", style=TARGET_STYLE, audit=True
         ),
         description="unlabelled: no step of the method looks at its labels",
     )
