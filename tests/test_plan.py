@@ -305,7 +305,7 @@ class TestCeiling:
         assert images.stage is audit.inputs["target_images"].stage
         assert labels.stage is audit.inputs["target_labels"].stage
         drawn = images.stage.inputs["drawn"].stage
-        assert (drawn.settings["seed"], drawn.settings["images"]) == (data.target.seed, 400)
+        assert (drawn.settings["seed"], drawn.settings["images"]) == (data.target.seed, data.target.images)
         assert trained.locations["source"] == drawn.folder != lse.locations["source"]
 
     @pytest.mark.parametrize("audit", [True, False])
