@@ -305,7 +305,8 @@ class TestCeiling:
         assert images.stage is audit.inputs["target_images"].stage
         assert labels.stage is audit.inputs["target_labels"].stage
         drawn = images.stage.inputs["drawn"].stage
-        assert (drawn.settings["seed"], drawn.settings["images"]) == (data.target.seed, data.target.images)
+        for key in ("seed", "images"):
+            assert drawn.settings[key] == getattr(data.target, key) != getattr(data.source, key)
         assert trained.locations["source"] == drawn.folder != lse.locations["source"]
 
     @pytest.mark.parametrize("audit", [True, False])
