@@ -3,6 +3,7 @@
 import math
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -139,3 +140,12 @@ def test_the_tables_compile(tmp_path):
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_ceiling_says_its_number_with_its_name_and_begins_nowhere():
+    found = [*EVALUATIONS, evaluation("top", 0, 0, 60.0, 70.0, NAN)]
+    rows = [*WHOLE.experiments, {"name": "top", "role": "ceiling", "rounds": 0}]
+    described = replace(WHOLE, experiments=rows)
+    *_, top = rows_of(latex.summary(summary(found, described.subsets), described))
+    assert top[0] == "top (target labels: 65.0)"
+    assert top[1] == "1" and top[2:] == rows_of(both()[0])[-1][2:]  # as one that is to come

@@ -297,6 +297,18 @@ class TestGallery:
         assert [picture["name"] for picture in shown["pictures"]] == ["a<b", "fourth"]
         assert shown["rule"] == "between source-only and round 1 of lse"
 
+    def test_a_ceiling_has_a_row_of_its_own_and_is_no_source_only(self):
+        top = experiment("top", "ceiling", rounds=0)
+        (begun, ended) = self.evaluations()
+        best = evaluation("top", 0, 0, 60.0, ended.pictures)
+        described = project(top, LSE, rounds=1, gallery=1)
+        shown = gallery.build(described, [begun, ended, best], 10**6)
+        (picture,) = shown["pictures"]
+        assert [tile["caption"] for tile in picture["tiles"]] == ["image", "label", "source-only"]
+        captions = [[tile["caption"] for tile in row["tiles"]] for row in picture["rows"]]
+        assert captions == [["top"], ["lse, round 1"]]
+        assert shown["rule"] == "between source-only and round 1 of lse"
+
     def test_what_does_not_fit_into_the_page_is_left_out(self):
         described = project(LSE, rounds=1, gallery=4)
         whole = gallery.build(described, self.evaluations(), 10**6)
@@ -401,6 +413,21 @@ class TestWholePage:
         table = made[made.index('id="iou-table"') :]
         row = table[table.index('"name">road<') :].split("</tr>")[0]
         assert [part.split("<")[0] for part in row.split('%">')[1:]] == ["20.0", "21.0", "25.0"]
+
+    def test_a_ceiling_that_stands_first_is_not_where_the_others_begin(self):
+        top = experiment("top", "ceiling", rounds=0)
+        evaluations = [evaluation("lse", 0, r, 20.0 + r) for r in (0, 1)]
+        evaluations.append(evaluation("top", 0, 0, 60.0))
+        described = project(top, LSE, rounds=1)
+        made = page.build(described, evaluations, [], {}, drawn={})
+        table = made[made.index('id="iou-table"') :]
+        row = table[table.index('"name">road<') :].split("</tr>")[0]
+        assert [part.split("<")[0] for part in row.split('%">')[1:]] == ["20.0", "60.0", "21.0"]
+        assert "Source-only is that of lse" in made
+        eye = np.eye(len(described.classes), dtype=np.int64)
+        counted = [("top", 0, 0), ("lse", 0, 0), ("lse", 0, 1)]
+        found = page._matrices(described, [confusion.Confusion(*who, eye) for who in counted])
+        assert [title for _, _, title, _ in found] == ["source-only of lse", "lse, round 1"]
 
     def test_it_stays_small_enough_to_mail_whatever_the_gallery_is(self, monkeypatch):
         described = project(LSE, rounds=1, gallery=4)

@@ -14,7 +14,7 @@ from PIL import Image
 from scalewise.artifacts import iou_csv, pictures_h5
 from scalewise.artifacts.atomic import replacing
 from scalewise.data import reading
-from scalewise.data.dataset import DataSet
+from scalewise.data.dataset import DataSet, evenly_spread
 from scalewise.evaluation import class_iou, confusion_matrix
 from scalewise.inference import batches, logits
 from scalewise.job import Job, run
@@ -45,8 +45,7 @@ def evaluate(job: Job) -> None:
         job.input("validation_labels"),
         s["label_ids"],
     )
-    count = min(s["pictures"], len(validation))
-    shown = {i * len(validation) // count for i in range(count)}
+    shown = set(evenly_spread(len(validation), s["pictures"]))
     pictures: list[Picture] = []
     matrix = np.zeros((classes, classes), np.int64)
 

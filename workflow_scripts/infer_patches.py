@@ -10,7 +10,7 @@ import torch
 
 from scalewise.artifacts import patches_h5, selected_csv
 from scalewise.artifacts.patch_parts import PatchParts
-from scalewise.data.dataset import DataSet
+from scalewise.data.dataset import DataSet, evenly_spread
 from scalewise.inference import batches, predict
 from scalewise.job import Job, run
 from scalewise.models import store
@@ -41,7 +41,7 @@ def infer(job: Job) -> None:
     ]
     crops = [patch.crop for of_image in patches for patch in of_image]
     largest = [max(getattr(crop, side) for crop in crops) for side in ("height", "width")]
-    sample = _spread(len(used), s["claim_images"])
+    sample = set(evenly_spread(len(used), s["claim_images"]))
     claim = ClaimCounter(classes)
     parts = PatchParts(job.state.folder, (largest[0], largest[1]), size)
 
@@ -106,11 +106,6 @@ def infer(job: Job) -> None:
             claim.add_all(of_batch.sums)
             work.advance(len(part))
         parts.join(job.output("patches.h5"), len(crops), claim.columns())
-
-
-def _spread(length: int, count: int) -> set[int]:
-    """`count` of the numbers below `length`, evenly spread."""
-    return {i * length // count for i in range(count)} if count < length else set(range(length))
 
 
 if __name__ == "__main__":

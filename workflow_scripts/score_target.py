@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as functional
 
 from scalewise.artifacts import predictions_h5, scores_csv, source_csv
-from scalewise.data.dataset import DataSet
+from scalewise.data.dataset import DataSet, evenly_spread
 from scalewise.inference import batches, full_logits, predict
 from scalewise.job import Job, run
 from scalewise.models import store
@@ -37,10 +37,8 @@ def source_losses(
     places = job.locations["source"], job.input("source_images")
     labels = job.input("source_labels"), job.settings["label_ids"]
     source = DataSet(*places, model.size, *labels)
-    count = min(SOURCE_IMAGES, len(source))
-    numbers = [k * len(source) // count for k in range(count)]
     rows = []
-    for part, images in batches(source.image, numbers):
+    for part, images in batches(source.image, evenly_spread(len(source), SOURCE_IMAGES)):
         true = torch.from_numpy(np.stack([source.pair(n)[1] for n in part])).long().to(device)
         losses = functional.cross_entropy(
             full_logits(model, images, device), true, ignore_index=IGNORE, reduction="none"

@@ -11,6 +11,12 @@ from scalewise.data.cache import ArrayCache
 from scalewise.errors import UserError
 
 
+def evenly_spread(length: int, count: int) -> list[int]:
+    """At most `count` of the numbers below `length`, in order, evenly spread."""
+    count = min(count, length)
+    return [k * length // count for k in range(count)]
+
+
 class DataSet:
     """A set's images, with labels where they are given.
 

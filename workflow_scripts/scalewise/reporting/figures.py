@@ -332,7 +332,8 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
             )
             drawn = np.isfinite(end)
             axes.barh(at[drawn], end[drawn], height=step * 0.82, color=color, alpha=0.9)
-            drawn = np.isfinite(begin)
+            # a ceiling has not begun as a source-only network
+            drawn = np.isfinite(begin) & (_role(experiments, name) != "ceiling")
             axes.vlines(
                 begin[drawn], at[drawn] - step * 0.5, at[drawn] + step * 0.5, _INK, linewidth=1.6
             )

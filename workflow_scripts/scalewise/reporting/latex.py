@@ -65,9 +65,9 @@ def summary(table: pd.DataFrame, project: Project) -> str:
     best = {name: _best([row[name] for row in rows]) for name in ("result", "gain")}
     lines = [
         [
-            escaped(row["experiment"]),
+            escaped(_titled(row)),
             str(row["seeds"]),
-            number(row["source_only"], row["source_only_sd"]),
+            number(*row["start"]),
             number(row["result"], row["result_sd"], best["result"][k]),
             number(row["gain"], row["gain_sd"], best["gain"][k], sign=True),
         ]
@@ -84,11 +84,19 @@ def summary(table: pd.DataFrame, project: Project) -> str:
     return _tabular(heads, [lines], note)
 
 
-def _ended(row: Mapping[str, Any]) -> dict[str, float]:
-    """The last round, where there is one after source-only."""
-    if row["last_round"] > 0:
-        return {"result": row["miou"], "result_sd": row["miou_sd"]}
-    return {"result": math.nan, "result_sd": math.nan}
+def _titled(row: Mapping[str, Any]) -> str:
+    """A ceiling says its result with its name: it belongs into no column."""
+    if row["role"] == "ceiling" and row["last_round"] == 0:
+        return f"{row['experiment']} (target labels: {row['miou']:.1f})"
+    return row["experiment"]
+
+
+def _ended(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Source-only, of all but a ceiling; and the last round, where there is one after it."""
+    none = (math.nan, math.nan)
+    start = none if row["role"] == "ceiling" else (row["source_only"], row["source_only_sd"])
+    result, sd = (row["miou"], row["miou_sd"]) if row["last_round"] > 0 else none
+    return {"start": start, "result": result, "result_sd": sd}
 
 
 def per_class_iou(per_class: pd.DataFrame, table: pd.DataFrame, project: Project) -> str:

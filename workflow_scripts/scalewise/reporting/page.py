@@ -275,9 +275,10 @@ def _matrices(
     of the file, matrix, title, experiment."""
     found = []
     names = [e["name"] for e in project.experiments]
+    adapted = [e["name"] for e in project.experiments if e.get("role") != "ceiling"]
     for name in figures.with_bars(project.experiments):
         start = confusion.summed(confusions, name, 0)
-        if start and not found:
+        if start and not found and name in adapted:
             title = f"source-only of {name}"
             found.append(("confusion_source_only", start[1], title, name))
         last = confusion.summed(confusions, name)
@@ -407,7 +408,8 @@ def _overview(
     rows; below them the means over all classes and over each subset. Means over seeds."""
     names = [e["name"] for e in project.experiments]
     last = {name: int(own.max()) for name, own in per_class.groupby("experiment")["round"]}
-    first = next((name for name in names if name in last), None)
+    begun = [e["name"] for e in project.experiments if e.get("role") != "ceiling"]
+    first = next((name for name in begun if name in last), None)
     promised = {e["name"]: int(e.get("rounds", project.rounds)) for e in project.experiments}
 
     def row(title: str, key: str, values: pd.DataFrame) -> dict[str, Any]:
