@@ -424,6 +424,9 @@ class TestWholePage:
         row = table[table.index('"name">road<') :].split("</tr>")[0]
         assert [part.split("<")[0] for part in row.split('%">')[1:]] == ["20.0", "60.0", "21.0"]
         assert "Source-only is that of lse" in made
+        own = [made.split(f'id="classes-title-{k}"')[1].split("</thead>")[0] for k in (0, 1)]
+        assert [part.count("target labels") for part in own] == [1, 0]
+        assert [part.count(">source-only<") for part in own] == [0, 1]
         eye = np.eye(len(described.classes), dtype=np.int64)
         counted = [("top", 0, 0), ("lse", 0, 0), ("lse", 0, 1)]
         found = page._matrices(described, [confusion.Confusion(*who, eye) for who in counted])

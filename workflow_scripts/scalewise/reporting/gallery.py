@@ -85,7 +85,7 @@ def build(project: Project, evaluations: Sequence[Evaluation], room: int) -> dic
         own = [e for e in evaluations if e.experiment == experiment["name"]]
         own = sorted((e for e in own if e.pictures is not None), key=lambda e: (e.seed, e.round))
         own = [e for e in own if e.seed == own[0].seed]
-        if experiment.get("role") == "ceiling":  # what it begins with is no source-only network
+        if experiment["name"] not in project.begun:
             if own:
                 after[experiment["name"]] = own
             continue

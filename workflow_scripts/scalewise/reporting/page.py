@@ -275,10 +275,9 @@ def _matrices(
     of the file, matrix, title, experiment."""
     found = []
     names = [e["name"] for e in project.experiments]
-    adapted = [e["name"] for e in project.experiments if e.get("role") != "ceiling"]
     for name in figures.with_bars(project.experiments):
         start = confusion.summed(confusions, name, 0)
-        if start and not found and name in adapted:
+        if start and not found and name in project.begun:
             title = f"source-only of {name}"
             found.append(("confusion_source_only", start[1], title, name))
         last = confusion.summed(confusions, name)
@@ -408,8 +407,7 @@ def _overview(
     rows; below them the means over all classes and over each subset. Means over seeds."""
     names = [e["name"] for e in project.experiments]
     last = {name: int(own.max()) for name, own in per_class.groupby("experiment")["round"]}
-    begun = [e["name"] for e in project.experiments if e.get("role") != "ceiling"]
-    first = next((name for name in begun if name in last), None)
+    first = next((name for name in project.begun if name in last), None)
     promised = {e["name"]: int(e.get("rounds", project.rounds)) for e in project.experiments}
 
     def row(title: str, key: str, values: pd.DataFrame) -> dict[str, Any]:

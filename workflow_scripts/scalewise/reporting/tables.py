@@ -152,6 +152,11 @@ class Project:
     untaught: Sequence[str] = ()
 
     @property
+    def begun(self) -> list[str]:
+        """Names of the experiments whose round 0 is a source-only network: all but ceilings."""
+        return [e["name"] for e in self.experiments if e.get("role") != "ceiling"]
+
+    @property
     def class_sets(self) -> dict[str, str]:
         """What a mean can be over, "all" or a subset, the larger first, -> how that is called."""
         subsets = sorted(self.subsets, key=lambda name: (-len(self.subsets[name]), name))
