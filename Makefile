@@ -37,6 +37,7 @@ report: .venv/ready
 # jobs side by side, also where there is no GPU. SCALEWISE_DATA says where CamVid is.
 STUDY = winter haze town dusk
 study: .venv/ready
+	@[ -n "$(SCALEWISE_DATA)" ] || [ -z "$(filter dusk,$(STUDY))" ] || { echo 'say where CamVid is, SCALEWISE_DATA=/path/to/camvid, or leave dusk out: make study STUDY="winter haze town"' >&2; exit 1; }
 	@for gap in $(STUDY); do \
 	  files=configs/recipe_study.yaml; [ $$gap = winter ] || files="$$files configs/recipe_study_$$gap.yaml"; \
 	  $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) --configfile $$files $(ARGS) || exit 1; \

@@ -101,6 +101,9 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--why", metavar="ROW")
     arguments = parser.parse_args()
+    for project in arguments.projects:
+        if not Path("results/report", project, "summary.csv").exists():
+            parser.error(f"results/report/{project}: no report there yet: make study writes it")
     everything = pd.concat(map(last_rounds, arguments.projects))
     if arguments.csv:
         columns = ["gap", "row", "seed", "miou"]

@@ -114,3 +114,10 @@ def test_where_a_row_stands_class_by_class_and_what_its_labels_were(tmp_path, mo
     shutil.rmtree("results/experiments")
     without = recipe_study.why("recipe_a", "recommended")
     assert without[0] == ["car", "10.5", "20.5", "50.5", "–", "–", "–"]
+
+
+def test_a_report_that_is_not_there_is_named(reports, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["recipe_study.py", "recipe_a", "recipe_c"])
+    with pytest.raises(SystemExit):
+        recipe_study.main()
+    assert "results/report/recipe_c: no report there yet" in capsys.readouterr().err
