@@ -32,13 +32,12 @@ def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows under their head, columns aligned: text to the left, all else to the right."""
+    """Rows under their head; the first column to the left, the others to the right."""
     cells = [[str(cell) for cell in row] for row in [head, *rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    texts = [all(isinstance(row[i], str) for row in rows) and i == 0 for i in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
-        sides = zip(row, widths, texts, strict=True)
-        return "  ".join(c.ljust(w) if left else c.rjust(w) for c, w, left in sides).rstrip()
+        rest = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        return "  ".join([row[0].ljust(widths[0]), *rest])
 
     return "\n".join([line(cells[0]), "  ".join("-" * w for w in widths), *map(line, cells[1:])])
