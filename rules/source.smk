@@ -57,7 +57,7 @@ rule reestimate_batchnorm:
     threads: THREADS
     resources:
         what=title("reestimate_batchnorm"),
-        gpu=GPUS,
+        gpu=1,
     params:
         stage=description("reestimate_batchnorm"),
     message:

@@ -16,7 +16,7 @@ from scalewise.artifacts.atomic import replacing
 from scalewise.data import reading
 from scalewise.data.dataset import DataSet, evenly_spread
 from scalewise.evaluation import class_iou, confusion_matrix
-from scalewise.inference import batches, logits
+from scalewise.inference import logits, made_of_batches
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.resuming import items
@@ -62,7 +62,8 @@ def evaluate(job: Job) -> None:
         items(job, len(validation), "image", keep, restore) as work,
     ):
         model.network.to(device, memory_format=torch.channels_last).eval()
-        for numbers, images in batches(validation.image, range(work.first, len(validation))):
+
+        def compared(numbers: list[int], images: torch.Tensor) -> tuple[np.ndarray, list[Picture]]:
             output = logits(model, images, device)
             counted, seen = np.zeros_like(matrix), []
             for i, number in enumerate(numbers):
@@ -75,9 +76,14 @@ def evaluate(job: Job) -> None:
                 if number in shown:
                     small = (reading.resize_label(x, model.size) for x in (label, prediction))
                     seen.append(Picture(number, images[i].numpy(), *small))
+            return counted, seen
+
+        left = range(work.first, len(validation))
+        for _, (counted, seen) in made_of_batches(work, validation.image, left, compared):
             matrix += counted
             pictures += seen
-            work.advance(len(numbers))
+    if not job.leads:
+        return
     iou_csv.write_confusion(job.output("confusion.csv"), matrix, model.classes)
     iou_csv.write_iou(job.output("iou.csv"), model.classes, *class_iou(matrix))
     arrays = stacked(pictures, model.size)
@@ -114,4 +120,4 @@ def write_pictures(job: Job, content: pictures_h5.Pictures) -> None:
 
 
 if __name__ == "__main__":
-    run(evaluate, __doc__)
+    run(evaluate, __doc__, shared=True)

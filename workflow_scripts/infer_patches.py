@@ -11,7 +11,7 @@ import torch
 from scalewise.artifacts import patches_h5, selected_csv
 from scalewise.artifacts.patch_parts import PatchParts
 from scalewise.data.dataset import DataSet, evenly_spread
-from scalewise.inference import batches, predict
+from scalewise.inference import made_of_batches, predict
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.resuming import items
@@ -57,9 +57,11 @@ def infer(job: Job) -> None:
         items(job, len(used), "image", keep, restore) as work,
     ):
         model.network.to(device, memory_format=torch.channels_last).eval()
-        done = work.first
-        left = [target.position[name] for name, _ in used[done:]]
-        for part, images in batches(target.image, left):
+
+        def cut_from(
+            numbers: list[int], images: torch.Tensor
+        ) -> tuple[list[patches_h5.Patches], dict[str, np.ndarray]]:
+            """The patches of each image, and the sums of the claim."""
             probabilities, agree = predict(model, images, device, **s["prediction"])
             sure = pixel_confidence(probabilities)
             normalised = normalised_entropy(
@@ -70,8 +72,8 @@ def infer(job: Job) -> None:
                 # out, and count it as seen, without a further map. Only here: scores and the scale
                 # of the entropy are of all pixels, so that the filter moves no threshold.
                 normalised = normalised.masked_fill(~agree, torch.inf)
-            of_batch = ClaimCounter(classes)
-            for i, number in enumerate(range(done, done + len(part))):
+            of_batch, of_images = ClaimCounter(classes), []
+            for i, number in enumerate(numbers):
                 cut = cut_patches(
                     images[i],
                     sure.probabilities[i],
@@ -81,7 +83,7 @@ def infer(job: Job) -> None:
                     size,
                 )
                 positions = [(crop.top, crop.left) for crop, _ in patches[number]]
-                parts.append(
+                of_images.append(
                     patches_h5.Patches(
                         [used[number][0]] * len(positions),
                         np.array(positions),
@@ -102,11 +104,19 @@ def infer(job: Job) -> None:
                         )
                         before = crop.of(sure.entropy[i])[None]
                         of_batch.add(cut.predicted[k][None], before, cut.labels[k][None], again)
-            done += len(part)
-            claim.add_all(of_batch.sums)
-            work.advance(len(part))
-        parts.join(job.output("patches.h5"), len(crops), claim.columns())
+            return of_images, of_batch.sums
+
+        def load(number: int) -> np.ndarray:
+            return target.image(target.position[used[number][0]])
+
+        left = range(work.first, len(used))
+        for _, (of_images, sums) in made_of_batches(work, load, left, cut_from):
+            for of_image in of_images:
+                parts.append(of_image)
+            claim.add_all(sums)
+        if job.leads:
+            parts.join(job.output("patches.h5"), len(crops), claim.columns())
 
 
 if __name__ == "__main__":
-    run(infer, __doc__)
+    run(infer, __doc__, shared=True)

@@ -12,7 +12,7 @@ from torch import nn
 
 from scalewise.data.dataset import DataSet
 from scalewise.errors import UserError
-from scalewise.inference import batches
+from scalewise.inference import batches, in_batches
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.models.network import normalise
@@ -49,7 +49,8 @@ def reestimate(job: Job) -> None:
             layer.train()
         with items(job, len(target), "image", keep, restore) as work:
             seen = work.first
-            for numbers, images in batches(target.image, range(work.first, len(target))):
+            left = in_batches(range(work.first, len(target)))
+            for numbers, images in batches(target.image, left):
                 seen += len(numbers)
                 for layer in layers:
                     # every image counts alike, whatever its batch

@@ -15,7 +15,7 @@ import torch.nn.functional as functional
 
 from scalewise.artifacts import predictions_h5, scores_csv, source_csv
 from scalewise.data.dataset import DataSet, evenly_spread
-from scalewise.inference import batches, full_logits, predict
+from scalewise.inference import batches, full_logits, in_batches, made_of_batches, predict
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.resuming import items
@@ -38,7 +38,8 @@ def source_losses(
     labels = job.input("source_labels"), job.settings["label_ids"]
     source = DataSet(*places, model.size, *labels)
     rows = []
-    for part, images in batches(source.image, evenly_spread(len(source), SOURCE_IMAGES)):
+    numbers = evenly_spread(len(source), SOURCE_IMAGES)
+    for part, images in batches(source.image, in_batches(numbers)):
         true = torch.from_numpy(np.stack([source.pair(n)[1] for n in part])).long().to(device)
         losses = functional.cross_entropy(
             full_logits(model, images, device), true, ignore_index=IGNORE, reduction="none"
@@ -70,7 +71,8 @@ def score(job: Job) -> None:
         items(job, len(target), "image", keep, restore) as work,
     ):
         model.network.to(device, memory_format=torch.channels_last).eval()
-        for numbers, images in batches(target.image, range(work.first, len(target))):
+
+        def scored(numbers: list[int], images: torch.Tensor) -> tuple[np.ndarray, ...]:
             probabilities, _ = predict(model, images, device, **job.settings["prediction"])
             sure = pixel_confidence(probabilities)
             normalised = normalised_entropy(
@@ -83,8 +85,13 @@ def score(job: Job) -> None:
                 sure.prediction, sure.maximum, normalised, sure.entropy, classes
             )
             maps = predictions_h5.thinned(sure.prediction.cpu().numpy())
-            results.append((*map(np.asarray, found), maps))
-            work.advance(len(numbers))
+            return (*map(np.asarray, found), maps)
+
+        left = range(work.first, len(target))
+        for _, found in made_of_batches(work, target.image, left, scored):
+            results.append(found)
+        if not job.leads:
+            return
         on_source = source_losses(job, model, device)
     *statistics, predicted = joined()
     scores = scores_csv.Scores(target.ids, *statistics)
@@ -94,4 +101,4 @@ def score(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run(score, __doc__)
+    run(score, __doc__, shared=True)

@@ -17,7 +17,10 @@ PACKAGE = "scalewise"
 # in them must not invalidate weeks of training.
 UNCOUNTED = frozenset(
     f"scalewise.{name}"
-    for name in ("job", "progress", "devices", "resuming", "file_lock", "stage_lock", "stage_state")
+    for name in (
+        *("job", "progress", "devices", "processes"),
+        *("resuming", "file_lock", "stage_lock", "stage_state"),
+    )
 )
 
 

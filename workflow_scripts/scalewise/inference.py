@@ -2,26 +2,35 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from scalewise import processes
+from scalewise.errors import UserError
 from scalewise.models.network import normalise, upsample
 from scalewise.models.store import LoadedModel
+from scalewise.resuming import Items
 
 BATCH = 8
+Found = TypeVar("Found")
+
+
+def in_batches(numbers: Sequence[int], batch: int = BATCH) -> list[list[int]]:
+    """The numbers, so many together."""
+    return [list(numbers[i : i + batch]) for i in range(0, len(numbers), batch)]
 
 
 def batches(
-    load: Callable[[int], np.ndarray], numbers: Sequence[int], batch: int = BATCH
+    load: Callable[[int], np.ndarray], parts: Sequence[list[int]]
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield the numbers and images, uint8 (n, H, W, 3), of one batch after the other.
 
     The next batch is read while the last one is worked on.
     """
-    parts = [list(numbers[i : i + batch]) for i in range(0, len(numbers), batch)]
 
     def read(part: list[int]) -> Tensor:
         return torch.from_numpy(np.stack([load(number) for number in part]))
@@ -33,6 +42,43 @@ def batches(
             if i + 1 < len(parts):
                 waiting = pool.submit(read, parts[i + 1])
             yield part, images
+
+
+def made_of_batches(
+    work: Items,
+    load: Callable[[int], np.ndarray],
+    numbers: Sequence[int],
+    make: Callable[[list[int], Tensor], Found],
+) -> Iterator[tuple[list[int], Found]]:
+    """Yield the numbers of one batch after the other with what `make` makes of it, and say to
+    `work` that it is done when the next is asked for.
+
+    Where a job has several processes they take the batches in turn and the leader yields all of
+    them; the others yield nothing. A batch is the same images whichever process has it, so results
+    do not depend on the number of processes.
+
+    Raises:
+        UserError: an image could not be read; what was made before it has been yielded.
+        KeyboardInterrupt: see `Items.advance`.
+    """
+    parts, rank, count = in_batches(numbers), processes.rank(), processes.count()
+    mine = batches(load, parts[rank::count])
+    for first in range(0, len(parts), count):
+        turn = parts[first : first + count]
+        found, told = None, ""
+        if rank < len(turn):
+            try:
+                found = make(*next(mine))
+            except UserError as error:
+                told = str(error)
+        failed = processes.any_of(*(bool(told) and k == rank for k in range(count)))
+        founds = processes.with_leader(found)
+        for k, part in enumerate(turn):
+            if failed[k]:
+                raise UserError(processes.first_of(told))
+            if founds:
+                yield part, founds[k]
+            work.advance(len(part))
 
 
 @torch.inference_mode()

@@ -20,13 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
+from scalewise import processes
 from scalewise.artifacts.atomic import write_text
 from scalewise.artifacts.integrity import describe, require_whole
 from scalewise.code_digest import PACKAGE, CodeBase
 from scalewise.errors import UserError, of_the_system
 from scalewise.progress import Progress
 from scalewise.stage_lock import StageInUse, state_folder
-from scalewise.stage_state import Saved, StageState
+from scalewise.stage_state import FollowedState, Saved, StageState
 
 log = logging.getLogger("scalewise")
 FORMAT_VERSION = 1
@@ -36,7 +37,8 @@ class Job:
     """One run of a stage's script.
 
     settings, inputs (role -> path or list of paths), locations, folder: as the plan wrote them;
-    threads and gpus: what the job was given; device: filled in by the stages that use the network.
+    threads and gpus: what the job was given; device: filled in by the stages that use the network;
+    leads: false in the further processes of a job on several devices (`scalewise.processes`).
     """
 
     def __init__(self, description: dict, threads: int, gpus: int):
@@ -52,11 +54,14 @@ class Job:
         self.deterministic = True
         self.save_minutes, self.save_steps = 5.0, 0
         self.notes: dict[str, object] = {}
-        self.state = StageState(self.state_folder, self.key)
+        self.leads = processes.rank() == 0
+        self.state = (StageState if self.leads else FollowedState)(self.state_folder, self.key)
         self._begun = time.monotonic()
         self._description = description
         self.progress = Progress(
-            Path("results", "progress", f"{self.stage}-{self.key}.json"), self.title
+            Path("results", "progress", f"{self.stage}-{self.key}.json"),
+            self.title,
+            silent=not self.leads,
         )
 
     def input(self, role: str) -> Path:
@@ -104,7 +109,9 @@ class Job:
         """Say where the saved state is of another kind of device or another torch: it is used."""
         facts = self.saved.facts if self.saved else {}
         begun, torch = facts.get("device", self.device), _version("torch")
+        was, here = (f"{n} processes" for n in (facts.get("processes", 1), processes.count()))
         for then, now, same in (
+            (was, here, not facts or was == here),
             (begun, self.device, _kind(begun) == _kind(self.device)),
             (
                 f"torch {facts.get('torch', torch)}",
@@ -125,6 +132,7 @@ class Job:
             arrays,
             **facts,
             threads=self.threads,
+            processes=processes.count(),
             device=self.device,
             torch=_version("torch"),
             seconds=self.seconds,
@@ -159,6 +167,7 @@ class Job:
             "locations": self.locations,
             "seed": self.settings.get("seed"),
             "threads": self.threads,
+            "processes": processes.count(),
             "device": self.device,
             "machine": _machine(),
             "versions": {
@@ -199,14 +208,20 @@ def _version(package: str) -> str | None:
 
 
 def _set_up_log(path: str | None) -> None:
+    """To a file, or to standard error; of the processes of a job the leader alone says more than
+    errors."""
     handlers: list[logging.Handler] = []
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="a", encoding="utf-8"))
     else:
         handlers.append(logging.StreamHandler(sys.stderr))
+    rank = processes.rank()
     logging.basicConfig(
-        level=logging.INFO, handlers=handlers, format="%(asctime)s %(message)s", force=True
+        level=logging.ERROR if rank else logging.INFO,
+        handlers=handlers,
+        format=f"%(asctime)s process {rank}: %(message)s" if rank else "%(asctime)s %(message)s",
+        force=True,
     )
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a log that cannot be written must not hide the one message
@@ -253,10 +268,11 @@ def _warn_of_other_makers(job: Job) -> None:
                 job.warn(warning)
 
 
-def run(work: Callable[[Job], None], manual: str | None) -> None:
+def run(work: Callable[[Job], None], manual: str | None, *, shared: bool = False) -> None:
     """Run a stage's script as a program: read its description, work, write `settings.json`.
 
-    Exits with 1 after a user's mistake (one message), with 130 when interrupted.
+    shared: whether the work knows how to share itself among processes: then there is one for each
+    device. Exits with 1 after a user's mistake (one message), with 130 when interrupted.
     """
     parser = argparse.ArgumentParser(
         description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -276,9 +292,11 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
     )
     parser.add_argument("--log", help="log file (default: standard error)")
     arguments = parser.parse_args()
+    if shared and arguments.gpus > 1 and not processes.are_started():
+        sys.exit(processes.launch(arguments.gpus))
     # for libraries that start their threads later; torch is told by scalewise.runtime
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(arguments.threads)
+        os.environ[name] = str(max(1, arguments.threads // processes.count()))
     try:
         _set_up_log(arguments.log)
     except OSError as error:
@@ -295,13 +313,15 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
     try:
         _refuse_other_code(description)
         with job.state:
-            job.progress.begin()
-            for left in job.folder.rglob(".*.tmp"):  # by a process that was killed while it wrote
-                left.unlink(missing_ok=True)
-            require_whole(job.input_paths)
+            if job.leads:
+                job.progress.begin()
+                for left in job.folder.rglob(".*.tmp"):  # by a process killed while it wrote
+                    left.unlink(missing_ok=True)
+                require_whole(job.input_paths)
             work(job)
-            _warn_of_other_makers(job)
-            job.write_settings()
+            if job.leads:
+                _warn_of_other_makers(job)
+                job.write_settings()
             # it is finished: a signal that comes now must not make it look as if it were not
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
@@ -313,6 +333,8 @@ def run(work: Callable[[Job], None], manual: str | None) -> None:
     except Exception as error:
         told = error if isinstance(error, UserError) else of_the_system(error)
         if told:
+            if not job.leads:
+                sys.exit(1)  # the leader has the same to say
             if not isinstance(error, StageInUse):  # the file belongs to who works on the stage
                 job.progress.close("failed", str(told))
             _say(f"\n{job.title}:\n{told}\n", arguments.log)

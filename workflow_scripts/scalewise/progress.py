@@ -24,10 +24,10 @@ LOG_SECONDS = 15.0
 
 
 class Progress:
-    """Counts the steps of one job."""
+    """Counts the steps of one job; silent: for itself alone."""
 
-    def __init__(self, path: Path, title: str):
-        self._path, self._title = path, title
+    def __init__(self, path: Path, title: str, *, silent: bool = False):
+        self._path, self._title, self._silent = path, title, silent
         self._step = self._steps = self._first = 0
         self._unit = "step"
         self._said: dict[str, float] = {}
@@ -44,7 +44,7 @@ class Progress:
         self._begun = self._wrote = self._logged = time.monotonic()
         if self._bar is not None:
             self._bar.close()
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._silent:
             self._bar = tqdm(
                 total=steps, initial=first, desc=self._title, unit=f" {unit}s", leave=False
             )
@@ -84,6 +84,8 @@ class Progress:
         return (self._steps - self._step) / rate if rate > 0 else None
 
     def _write(self, state: str, detail: str = "") -> None:
+        if self._silent:
+            return
         content = {
             "title": self._title,
             "state": state,
@@ -107,7 +109,7 @@ class Progress:
     def close(self, state: str, detail: str = "") -> None:
         if self._bar is not None:
             self._bar.close()
-        if state == "finished":
+        if state == "finished" and not self._silent:
             self._path.unlink(missing_ok=True)
         else:
             self._write(state, detail)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from scalewise import processes
 from scalewise.errors import UserError
 from scalewise.job import Job
 
@@ -75,21 +76,27 @@ class Items:
 
     def advance(self, count: int) -> None:
         """Say that `count` more items are done; what they gave is with `keep()` now. Raises
-        KeyboardInterrupt when told to stop, after the state is saved."""
+        KeyboardInterrupt when told to stop, after the state is saved. All processes of a job
+        call it alike: what one is told, all do."""
         self._done += count
         self._job.progress.advance(count)
-        if self._told_to_stop or (self._done < self._total and self._saving.is_due(self._done)):
-            self._saving.save(self._done, self._keep())
-        if self._told_to_stop:
+        due = self._done < self._total and self._saving.is_due(self._done)
+        stop, due = processes.any_of(bool(self._told_to_stop), due)
+        if stop or due:
+            self._save()
+        if stop:
             raise KeyboardInterrupt
 
     def keep_what_is_done(self) -> None:
         """Save the state before an error that the user can mend ends the job. Raises
         KeyboardInterrupt where it was told to stop: then the error is no more than its sign."""
         if self._done > self.first:
-            self._saving.save(self._done, self._keep())
+            self._save()
         if self._told_to_stop:
             raise KeyboardInterrupt
+
+    def _save(self) -> None:
+        self._saving.save(self._done, self._keep() if self._job.leads else {})
 
 
 @contextmanager
@@ -105,12 +112,13 @@ def items(
     keep: all that was found so far, as arrays; restore: takes such arrays back. Whoever works in
     batches calls `advance` once for each, so that the next run has the same batches, and reads
     all that a batch needs before it works on it: at a file that cannot be read what was done
-    before is saved.
+    before is saved. In the further processes of a job neither is called.
     """
     with job.state, deferred_interrupt() as told_to_stop:
         saved = job.saved
         if saved:
-            restore(saved.arrays)
+            if job.leads:
+                restore(saved.arrays)
             log.info("going on from %s %d", unit, saved.step)
         work = Items(job, total, saved.step if saved else 0, keep, told_to_stop)
         job.progress.start(total, unit, work.first)

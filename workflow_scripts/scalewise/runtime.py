@@ -1,27 +1,32 @@
 """Prepare torch for a job: threads as given, deterministic, on a device that is its own."""
 
-import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 
-from scalewise import devices
+from scalewise import devices, processes
 from scalewise.errors import UserError
 from scalewise.job import Job
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
 def prepared(job: Job) -> Iterator[torch.device]:
-    """Hold the job's device while the block runs. Raises UserError when none can be had."""
-    job.take_saved_threads()
-    torch.set_num_threads(job.threads)
+    """Hold the job's devices while the block runs; gives the one of this process.
+
+    Raises UserError when there are not enough.
+    """
     try:
-        with devices.hold(job.gpus) as names:
-            device = torch.device(names[0])
+        with ExitStack() as held:
+            names: list[str] = []
+            if job.leads:
+                job.take_saved_threads()
+                names = held.enter_context(devices.hold(job.gpus))
+            held.enter_context(processes.joined(torch.cuda.is_available()))
+            names, job.threads = processes.from_leader((names, job.threads))
+            torch.set_num_threads(max(1, job.threads // processes.count()))
+            device = torch.device(names[processes.rank()])
             model = "CPU"
             if device.type == "cuda":
                 # The CPU's kernels in use here are deterministic as they are, and this call takes
@@ -34,8 +39,6 @@ def prepared(job: Job) -> Iterator[torch.device]:
                 model = torch.cuda.get_device_name(device)
             job.device = f"{names[0]} ({model})"
             job.warn_of_another_maker()
-            if len(names) > 1:
-                log.warning("holds %d devices and computes on the first", len(names))
             yield device
     except devices.NoDevice as error:
         raise UserError(str(error)) from None
