@@ -390,10 +390,10 @@ def stopped_before_step_4(monkeypatch):
     """A training within this finds a source image gone, and keeps the state of the steps before."""
     make = retrain.SourceBatches.make
 
-    def gone(self, step):
+    def gone(self, step, places):
         if step == 4:
             raise UserError("a file is gone")
-        return make(self, step)
+        return make(self, step, places)
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="gone"):
         patch.setattr(retrain.SourceBatches, "make", gone)

@@ -28,6 +28,7 @@ from scalewise.training.losses import cross_entropy
 from scalewise.training.optimization import learning_rate, make_optimizer
 from scalewise.training.optimizer_state import moments
 from scalewise.training.randomness import batch_items, derived_seed, generator
+from scalewise.training.shares import begin_pass, dealt
 
 STEPS = 12
 SEED = 7
@@ -107,6 +108,7 @@ def training(
     def loss_parts(batch):
         step, images, labels = batch
         made.append(step)
+        begin_pass(dealt(len(images)))
         if step == crash_at:
             raise Crash
         x = normalise(images, PREPROCESSING).contiguous(memory_format=torch.channels_last)

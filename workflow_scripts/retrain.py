@@ -41,6 +41,7 @@ from scalewise.training.losses import (
 from scalewise.training.optimizer_state import moments
 from scalewise.training.patch_batches import PatchBatch, PatchBatches
 from scalewise.training.randomness import derived_seed
+from scalewise.training.shares import Share, begin_pass, dealt, require_enough
 from scalewise.training.source_batches import SourceBatches, class_pixels
 from scalewise.training.teacher import Teacher, labels_and_trust, wanted_probabilities
 
@@ -50,6 +51,20 @@ log = logging.getLogger(__name__)
 def _fit(patches: torch.Tensor, labels: torch.Tensor) -> bool:
     """Whether patches and source images have one size, and so can go through together."""
     return patches.shape[1:] == labels.shape[1:]
+
+
+def _shares(s: dict, *, patches: bool) -> tuple[Share, Share]:
+    """What this process has of the source images and of the patches of a step.
+
+    Raises UserError where there are fewer of them than processes.
+    """
+    source, target = s["source_batch"], s["target_batch"] if patches else 0
+    require_enough(source + target, "retraining.source_batch and target_batch together")
+    if not s["freeze_batchnorm"]:  # statistics of a batch need an image of it everywhere
+        require_enough(source, "retraining.source_batch, where batch-norm is not frozen")
+        if patches:
+            require_enough(target, "retraining.target_batch, where batch-norm is not frozen")
+    return dealt(source), dealt(target, after=source)
 
 
 def at_half_size(images: torch.Tensor) -> torch.Tensor:
@@ -101,6 +116,7 @@ def retrain(job: Job) -> None:
             class_mix=s["class_mix"],
             rare_classes=rare,
         )
+    of_source, of_patches = _shares(s, patches=patch_batches is not None)
     selected = len(selected_csv.read(job.input("selected")))
     steps = step_count(selected, s)
     job.notes.update(steps=steps, selected=selected)
@@ -123,11 +139,25 @@ def retrain(job: Job) -> None:
             statistics = DomainStatistics(network, source_network)
 
         def make_batch(step: int):
-            batch = source_batches.make(step)
-            return batch, patch_batches.make(step, batch) if patch_batches else None
+            images, labels = source_batches.make(step, of_source.places)
 
-        def logits_of(images, net=network):
+            def to_paste(place: int):
+                place %= s["source_batch"]
+                if place not in of_source.places:
+                    return source_batches.view(step, place)
+                mine = of_source.places.index(place)
+                return images[mine].numpy(), labels[mine].numpy()
+
+            patches = None
+            if patch_batches:
+                patches = patch_batches.make(step, to_paste, of_patches.places)
+            return (images, labels), patches
+
+        def logits_of(images, *shares, net=network):
             x = normalise(images.to(device), model.preprocessing)
+            if not len(x):
+                return x.new_zeros(0, len(model.classes), *x.shape[2:])
+            begin_pass(*shares)
             return net(x.contiguous(memory_format=torch.channels_last))
 
         def losses_of(logits, labels):
@@ -142,7 +172,7 @@ def retrain(job: Job) -> None:
                 return labels, None if weights is None else weights.to(device).float() / 255, None
             with torch.no_grad():
                 said = upsample(
-                    logits_of(patches.clean, teacher.network),
+                    logits_of(patches.clean, of_patches, net=teacher.network),
                     labels.shape[1:],
                     align_corners=network.align_corners,
                 )
@@ -170,7 +200,7 @@ def retrain(job: Job) -> None:
             if s["consistency"] == 0:
                 return {"loss": loss, "patch": plain, "focal": focal}
             with torch.no_grad():
-                half = logits_of(at_half_size(patches.images))
+                half = logits_of(at_half_size(patches.images), of_patches)
             agree = consistency(
                 logits, half, patches.outside.to(device), align_corners=network.align_corners
             )
@@ -178,7 +208,7 @@ def retrain(job: Job) -> None:
             return {"loss": loss, "patch": plain, "focal": focal, "consistency": agree}
 
         def source_loss(images, labels):
-            source = labelled_mean(losses_of(logits_of(images), labels), labels)
+            source = labelled_mean(losses_of(logits_of(images, of_source), labels), labels)
             if patch_batches is not None:
                 return {"loss": source, "source": source}
             nothing = torch.zeros_like(source)
@@ -191,19 +221,21 @@ def retrain(job: Job) -> None:
                 with statistics.of_source():
                     yield source_loss(images, labels)
                 if patches is not None:
-                    yield patch_loss(logits_of(patches.images), patches, *taught(patches))
+                    yield patch_loss(
+                        logits_of(patches.images, of_patches), patches, *taught(patches)
+                    )
             elif patches is None:
                 yield source_loss(images, labels)
             elif _fit(patches.labels, labels):
                 # one pass for both: with frozen statistics an image's output is its own affair
                 told = taught(patches)
-                logits = logits_of(torch.cat([images, patches.images]))
+                logits = logits_of(torch.cat([images, patches.images]), of_source, of_patches)
                 source = labelled_mean(losses_of(logits[:split], labels), labels)
                 part = patch_loss(logits[split:], patches, *told)
                 yield {**part, "loss": source + part["loss"], "source": source}
             else:
                 yield source_loss(images, labels)
-                yield patch_loss(logits_of(patches.images), patches, *taught(patches))
+                yield patch_loss(logits_of(patches.images, of_patches), patches, *taught(patches))
 
         @torch.no_grad()
         def after_step(step: int, rate: float) -> None:
@@ -252,4 +284,4 @@ def retrain(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run(retrain, __doc__)
+    run(retrain, __doc__, shared=True)

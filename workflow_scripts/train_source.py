@@ -16,6 +16,7 @@ from scalewise.runtime import prepared
 from scalewise.training.loop import train
 from scalewise.training.losses import cross_entropy
 from scalewise.training.randomness import derived_seed
+from scalewise.training.shares import begin_pass, dealt, require_enough
 from scalewise.training.source_batches import SourceBatches, class_pixels
 
 
@@ -38,6 +39,8 @@ def train_source(job: Job) -> None:
         rare_classes=rare,
         pixels=class_pixels(rows, source) if rare else None,
     )
+    require_enough(s["batch"], "source_training.batch")
+    share = dealt(s["batch"])
     with prepared(job) as device:
         torch.manual_seed(derived_seed(s["seed"], "weights"))
         model = store.build(s["network"], len(s["classes"]))
@@ -59,6 +62,7 @@ def train_source(job: Job) -> None:
         def loss_parts(batch):
             images, labels = (t.to(device) for t in batch)
             x = normalise(images, s["network"]["preprocessing"])
+            begin_pass(share)
             logits = model(x.contiguous(memory_format=torch.channels_last))
             yield {"loss": cross_entropy(logits, labels, align_corners=model.align_corners)}
 
@@ -71,7 +75,7 @@ def train_source(job: Job) -> None:
         train(
             job,
             model,
-            batches.make,
+            lambda step: batches.make(step, share.places),
             loss_parts,
             terms=["loss"],
             steps=s["steps"],
@@ -84,4 +88,4 @@ def train_source(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run(train_source, __doc__)
+    run(train_source, __doc__, shared=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
+from uuid import uuid4
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(hours=2)  # for a process that reads from a slow disk, or writes results
@@ -44,6 +45,7 @@ def launch(processes: int) -> int:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
+        run_id=uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,  # the engine starts it again, and it goes on from its state

@@ -584,7 +584,7 @@ class ResourceSettings(Section):
 
     threads: Count = Field(default=2, description="of a job that runs the network")
     gpus_per_job: Count = Field(
-        default=1, description="device slots of such a job; a job computes on one of them so far"
+        default=1, description="device slots of such a job: it runs in a process on each"
     )
     save_minutes: Positive = Field(default=5, description="between saved states of a long stage")
     save_steps: Annotated[Count | None, BeforeValidator(nothing)] = Field(

@@ -47,6 +47,8 @@ def upsample(logits: Tensor, size: tuple[int, int], *, align_corners: bool = Fal
     """
     if logits.shape[2:] == tuple(size):
         return logits.float()
+    if not len(logits):  # torch scales no empty batch
+        return logits.new_zeros((0, logits.shape[1], *size), dtype=torch.float32)
     return functional.interpolate(
         logits.float(), size, mode="bilinear", align_corners=align_corners
     )
@@ -73,22 +75,22 @@ class DomainStatistics:
     """
 
     def __init__(self, network: nn.Module, source: nn.Module):
-        self._buffers = dict(network.named_buffers())
-        self._target = {name: value.clone() for name, value in self._buffers.items()}
+        self._network = network
+        self._target = dict(network.named_buffers())
         self._source = {name: value.clone() for name, value in source.named_buffers()}
 
     @contextmanager
     def of_source(self) -> Iterator[None]:
-        """Within this, the statistics are the source's. What went through has to go backward here
-        too: changed statistics would be found out."""
+        """Within this, the statistics are the source's."""
         self._set(self._source)
         yield
         self._set(self._target)
 
     def _set(self, values: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, value in values.items():
-                self._buffers[name].copy_(value)
+        # other tensors, not other values: what went through may go backward later
+        for name, value in values.items():
+            module, _, buffer = name.rpartition(".")
+            setattr(self._network.get_submodule(module), buffer, value)
 
 
 def freeze_batchnorm(model: nn.Module) -> None:

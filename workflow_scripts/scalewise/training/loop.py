@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scalewise import processes
 from scalewise.errors import UserError
 from scalewise.job import Job
 from scalewise.resuming import Saving, deferred_interrupt
-from scalewise.training import state
+from scalewise.training import shares, state
 from scalewise.training.optimization import learning_rate, make_optimizer
 from scalewise.training.optimizer_state import restore_moments
 from scalewise.training.randomness import derived_seed
@@ -64,7 +65,8 @@ def train(
         make_batch: step -> batch; a function of the seed and the step alone. Runs in a thread.
         loss_parts: batch -> parts of its loss, the sum of which is minimised. A part is its terms
             by name, `loss` among them; its gradient is taken, and its memory given back, before
-            the next part is asked for.
+            the next part is asked for. Where several processes share a batch, each has fewer images
+            and takes the gradient of all parts at once, as DistributedDataParallel needs it.
         terms: names of the terms, in the order of the columns; those of all parts are summed.
         steps: number of steps.
         seed: seed of this training.
@@ -82,6 +84,7 @@ def train(
         KeyboardInterrupt when told to stop, and whatever making a batch raises, both after the
         state is saved.
     """
+    shares.share_layers(model)
     optimizer = make_optimizer(model, optimizer_settings)
     if carried:
         restore_moments(optimizer, model, carried)
@@ -121,7 +124,8 @@ def train(
     def keep(done: int) -> None:
         nonlocal kept
         settle_all(done)
-        if saving.save(done, state.arrays(model, optimizer, rows[:done], teacher)):
+        arrays = state.arrays(model, optimizer, rows[:done], teacher) if job.leads else {}
+        if saving.save(done, arrays):
             kept = f"The state of step {done} is kept in {job.state.folder}"
 
     with job.state, deferred_interrupt() as told_to_stop:
@@ -133,35 +137,43 @@ def train(
             log.info("going on from step %d", first)
         job.progress.start(steps, "step", first)
         saving = Saving(job, first)
+        in_parallel = None
+        if processes.count() > 1:
+            in_parallel = shares.in_parallel(model, loss_parts)
         with closing(prefetch(make_batch, first, steps)) as batches:
             for step in range(first, steps):
+                failure = None
                 try:
                     _, batch = next(batches)
-                except Exception:
+                except Exception as error:
+                    failure = error
+                if processes.any_of(failure is not None)[0]:
                     if step > first:
                         keep(step)  # the steps before the file that cannot be read
-                    raise
+                    told = processes.first_of(str(failure or ""))
+                    raise failure or UserError(told)
                 rate = learning_rate(optimizer_settings, schedule, step, steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["factor"]
                 rows[step, 0] = rate
-                torch.manual_seed(derived_seed(seed, "dropout", step))
+                shares.begin_step(derived_seed(seed, "dropout", step))
                 optimizer.zero_grad(set_to_none=True)
                 sums: dict[str, Tensor] = {}
-                for part in loss_parts(batch):
+                for part in [in_parallel(batch)] if in_parallel else loss_parts(batch):
                     part["loss"].backward()
-                    for name, value in part.items():
-                        value = value.detach()
-                        sums[name] = sums[name] + value if name in sums else value
+                    shares.add(sums, {name: value.detach() for name, value in part.items()})
                 optimizer.step()
                 after_step(step, rate)
                 waiting.append((step, torch.stack([sums[name] for name in terms])))
                 if len(waiting) == CHECK_EVERY:
                     settle()
                 job.progress.advance(1, **said)
-                if told_to_stop or (step + 1 < steps and saving.is_due(step + 1)):
+                due = step + 1 < steps and saving.is_due(step + 1)
+                stop, due = processes.any_of(bool(told_to_stop), due)
+                if stop or due:
                     keep(step + 1)
-                if told_to_stop:
+                if stop:
                     raise KeyboardInterrupt
         settle_all(steps)
-        finish(columns, rows, optimizer)
+        if job.leads:
+            finish(columns, rows, optimizer)

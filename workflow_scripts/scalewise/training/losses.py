@@ -8,6 +8,7 @@ from torch import Tensor
 
 from scalewise.models.network import upsample
 from scalewise.taxonomy import IGNORE
+from scalewise.training.shares import summed
 
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor, *, align_corners: bool = False) -> Tensor:
@@ -28,7 +29,7 @@ def pixel_cross_entropy(logits: Tensor, labels: Tensor, *, align_corners: bool =
 def labelled_mean(
     losses: Tensor, labels: Tensor, empty: str = "zero", weights: Tensor | None = None
 ) -> Tensor:
-    """Mean over the pixels that are not ignored.
+    """Mean over the pixels that are not ignored, of all processes where they share a batch.
 
     losses (N, H, W), 0 where ignored; labels uint8 (N, H, W). weights: of the pixels, float
     (N, H, W), 0 to 1: each loss times its weight, over the same number of pixels, so that a batch
@@ -36,10 +37,10 @@ def labelled_mean(
     such pixels, "zero", or "nan" as a plain mean gives (the released program, docs/method.md row
     11). Either way such a mean has no gradient, so that the other terms of a loss still teach.
     """
-    count = (labels != IGNORE).sum()
+    count = summed((labels != IGNORE).sum())
     if weights is not None:
         losses = losses * weights
-    mean = losses.sum() / count.clamp(min=1)
+    mean = summed(losses.sum()) / count.clamp(min=1)
     return mean.masked_fill(count == 0, math.nan) if empty == "nan" else mean
 
 
@@ -111,4 +112,4 @@ def consistency(
         wanted = upsample(wanted, size, align_corners=align_corners)
     no_label = outside.to(torch.uint8) * IGNORE
     losses = soft_cross_entropy(logits, wanted, no_label, align_corners=align_corners)
-    return losses.sum() / (~outside).sum().clamp(min=1)
+    return summed(losses.sum()) / summed((~outside).sum()).clamp(min=1)

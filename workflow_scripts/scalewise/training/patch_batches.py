@@ -1,5 +1,6 @@
 """Batches of scaled patches with their filtered labels; seed and step say which and how."""
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -132,12 +133,23 @@ class PatchBatches:
         named = (f"{self._patches.image_id[item]} (patch {item})" for item in self._items(step))
         return "patches of " + ", ".join(named)
 
-    def make(self, step: int, source: tuple[Tensor, Tensor] | None = None) -> PatchBatch:
-        """The patches of this step; source: images and labels of the step, as `SourceBatches.make`
-        gives them, of which parts are pasted in where `class_mix` says so."""
-        views = [
-            self._view(item, step, place, source) for place, item in enumerate(self._items(step))
-        ]
+    def make(
+        self,
+        step: int,
+        source: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None,
+        places: Sequence[int] | None = None,
+    ) -> PatchBatch:
+        """The patches of this step, or of these places of its batch alone.
+
+        source: place in the batch -> the image, uint8 (H, W, 3), and label, uint8 (H, W), of which
+        a part is pasted in there where `class_mix` says so.
+        """
+        items = self._items(step)
+        places = range(self._batch) if places is None else places
+        if not places:  # none, of the size that they have
+            one = self.make(step, source, [0])
+            return PatchBatch(*(None if t is None else t[:0] for t in one))
+        views = [self._view(items[place], step, place, source) for place in places]
         return PatchBatch(
             *(
                 torch.from_numpy(np.stack(parts)) if parts[0] is not None else None
@@ -145,7 +157,7 @@ class PatchBatches:
             )
         )
 
-    def _view(self, item: int, step: int, place: int, source: tuple[Tensor, Tensor]) -> tuple:
+    def _view(self, item: int, step: int, place: int, source: Callable | None) -> tuple:
         """One patch, in the order of `PatchBatch`."""
         image, *maps = self._cache.get(item, self._read)
         draws = generator(self._seed, "patch view", step, place)
@@ -156,8 +168,7 @@ class PatchBatches:
         if self._class_mix > 0:
             draws = generator(self._seed, "class mix", step, place)
             if draws.random() < self._class_mix:
-                which = place % len(source[0])
-                other = fit(source[0][which].numpy(), source[1][which].numpy(), label.shape)
+                other = fit(*source(place), label.shape)
                 pasted = class_mask(other[1], draws)
                 view = np.where(pasted[..., None], other[0], view)
                 label = np.where(pasted, other[1], label)

@@ -1,6 +1,6 @@
 """Batches of labelled source images: which, and how they are seen, follows from seed and step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -73,16 +73,21 @@ class SourceBatches:
         """Which images make the batch of this step, for a person."""
         return "source: " + ", ".join(self._source.ids[item] for item in self._items(step))
 
-    def make(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images uint8 (N, H, W, 3) and labels uint8 (N, H, W) of this step."""
-        views = []
-        for place, item in enumerate(self._items(step)):
-            image, label = self._source.pair(item)
-            if self._target_colors > 0:
-                image = self._in_target_colors(image, step, place)
-            draws = generator(self._seed, "source view", step, place)
-            if self._zoom_share > 0 and draws.random() < self._zoom_share:
-                image, label = zoom(image, label, draws)
-            views.append(augment(image, label, self._augmentation, draws))
-        images, labels = zip(*views, strict=True)
+    def make(self, step: int, places: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Images uint8 (N, H, W, 3) and labels uint8 (N, H, W) of this step, or of these places of
+        its batch alone."""
+        places = range(self._batch) if places is None else places
+        if not places:  # none, of the size that they have
+            return tuple(t[:0] for t in self.make(step, [0]))
+        images, labels = zip(*(self.view(step, place) for place in places), strict=True)
         return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
+
+    def view(self, step: int, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """The image, uint8 (H, W, 3), and label, uint8 (H, W), at one place of a step's batch."""
+        image, label = self._source.pair(self._items(step)[place])
+        if self._target_colors > 0:
+            image = self._in_target_colors(image, step, place)
+        draws = generator(self._seed, "source view", step, place)
+        if self._zoom_share > 0 and draws.random() < self._zoom_share:
+            image, label = zoom(image, label, draws)
+        return augment(image, label, self._augmentation, draws)
