@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from scalewise.artifacts import images_csv
 from warm_runs import SCRIPTS, Runners
-from workflow_runs import same_results
+from workflow_runs import edited, same_results, snakemake
 
 # `all`: what a step can be made of. One image and one patch, of different sizes: each of two
 # processes has one of them, and neither has the other.
@@ -185,6 +185,26 @@ def wait_for_state(job: subprocess.Popen, folder: Path) -> None:
     while not list(folder.glob("results/state/*/state.safetensors")):
         assert job.poll() is None and time.monotonic() < end, "no state was saved"
         time.sleep(0.02)
+
+
+def test_the_workflow_gives_each_job_a_process_for_every_device(tmp_path):
+    config = edited(
+        tmp_path,
+        {
+            "experiments": [{"name": "batch_norm", "rounds": {"method": "batch_norm"}}],
+            "source_training": {"steps": 4},
+            "resources": {"gpus_per_job": 2, "threads": 2},
+        },
+    )
+    devices = {"SCALEWISE_DEVICES": "cpu,cpu", "SCALEWISE_LOCKS": str(tmp_path / "locks")}
+    status, printed = snakemake(
+        tmp_path, config=config, slots=("--resources", "gpu=2"), environment=devices
+    )
+    assert status == 0, printed
+    records = [json.loads(p.read_text()) for p in tmp_path.glob("results/*/*/settings.json")]
+    processes = {record["stage"]: record["processes"] for record in records}
+    of_two = {stage for stage, number in processes.items() if number == 2}
+    assert of_two == {"train_source", "evaluate"} and processes["reestimate_batchnorm"] == 1
 
 
 class TestResuming:

@@ -306,7 +306,8 @@ def run(work: Callable[[Job], None], manual: str | None, *, shared: bool = False
         description = json.loads(Path(arguments.description).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         parser.error(f"{arguments.description}: no stage description ({error})")
-    job = Job(description, arguments.threads, arguments.gpus)
+    gpus = processes.count() if processes.are_started() else arguments.gpus
+    job = Job(description, arguments.threads, gpus)
     job.save_minutes, job.save_steps = arguments.save_minutes, arguments.save_steps
     job.deterministic = not arguments.any_order
     log.info("%s [%s/%s], threads %d", job.title, job.stage, job.key, job.threads)

@@ -18,19 +18,19 @@ Value = TypeVar("Value")
 PATIENCE = timedelta(hours=2)  # for a process that reads from a slow disk, or writes results
 
 
+def are_started() -> bool:
+    """Whether this process is one of torchrun's. Others set some of its variables too."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def rank() -> int:
     """Which process of the job this is; 0 leads."""
-    return int(os.environ.get("RANK", 0))
+    return int(os.environ["RANK"]) if are_started() else 0
 
 
 def count() -> int:
     """How many processes work on the job."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def are_started() -> bool:
-    """Whether this process is one of a launcher's, such as torchrun."""
-    return "WORLD_SIZE" in os.environ
+    return int(os.environ["WORLD_SIZE"]) if are_started() else 1
 
 
 def launch(processes: int) -> int:
