@@ -202,6 +202,11 @@ SETTINGS = [
         },
     ),
     Row(
+        "`precision`",
+        FROM_TRAINING,
+        under("precision", autocast="bfloat16", channels_last=False, compile=True),
+    ),
+    Row(
         "`source_training`",
         FROM_TRAINING,
         {

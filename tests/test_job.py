@@ -52,6 +52,7 @@ from scalewise.inference import full_logits
 from scalewise.job import Job
 from scalewise.models import store
 from scalewise.models.compact import Compact
+from scalewise.models.precision import FLOAT32
 from scalewise.progress import Progress
 from scalewise.training.patch_batches import PatchBatches
 
@@ -380,6 +381,18 @@ RETRAINING = {
     "anchor": 0,
 }
 
+TRAINING = {
+    "classes": CLASSES, "size": list(SIZE), "source_size": list(SIZE), "seed": 0,
+    "freeze_batchnorm": False, "label_ids": RETRAINING["label_ids"],
+    "network": NETWORK, "steps": 3, "batch": 2, "optimizer": OPTIMIZER,
+    "schedule": {**POLY, "name": "constant"}, "augmentation": PLAIN,
+    "rare_classes": None,
+}  # fmt: skip
+EVALUATION = {
+    "classes": CLASSES, "colors": COLORS, "label_ids": {"0": 0, "1": 1, "2": 255},
+    "pictures": 3,
+}  # fmt: skip
+
 
 def require_no_label(*args):
     raise AssertionError(f"a label was opened: {args}")
@@ -431,7 +444,7 @@ def world(tmp_path, monkeypatch):
             "folder": folder,
             "stage": work.__name__,
             "key": folder,
-            "settings": settings,
+            "settings": {"precision": FLOAT32, **settings},
             "inputs": {role: {"path": path} for role, path in inputs.items()},
             "locations": {"source": ".", "target": ".", "validation": "."},
         }
@@ -655,6 +668,51 @@ class TestStages:
             trained("stopped", settings)
         assert trained("stopped", settings) == whole
 
+    def test_no_stage_lets_the_lower_precision_out_of_the_network(self, world, monkeypatch):
+        """All stages in bfloat16: it is on in every pass, and what softmax and loss get is not."""
+        passes, forward = [], Compact.forward
+
+        def watched(network, images):
+            passes.append(torch.is_autocast_enabled("cpu"))
+            found = forward(network, images)
+            assert found.dtype is torch.bfloat16
+            return found
+
+        def of_float32(function):
+            def call(values, *args, **kwargs):
+                assert values.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+                return function(values, *args, **kwargs)
+
+            return call
+
+        monkeypatch.setattr(Compact, "forward", watched)
+        for place, name in (
+            (torch.Tensor, "softmax"), (torch, "softmax"), (torch, "log_softmax"),
+            (torch.nn.functional, "cross_entropy"),
+        ):  # fmt: skip
+            monkeypatch.setattr(place, name, of_float32(getattr(place, name)))
+        lower = {"precision": {**FLOAT32, "autocast": "bfloat16"}}
+        views = {"prediction": {"scales": [1.0, 1.5], "flip": True}}
+        world(
+            score_target.score, "scores", {**SCORING, **views, **lower}, **MODEL, **TARGET, **SOURCE
+        )
+        world(reestimate_batchnorm.reestimate, "bn", {**NORMING, **lower}, **MODEL, **TARGET)
+        self.patches(world, **lower)
+        rows = [thresholds_csv.ThresholdRow(c, 0.9, "", 1, 1, 0.5, 9) for c in CLASSES]
+        thresholds_csv.write("thresholds.csv", rows)
+        for what in ("all", "teacher's probabilities"):
+            world(
+                retrain.retrain, what, {**RETRAINING, **self.LATER[what], **lower}, **MODEL,
+                **SOURCE, source_model=MODEL["model"], selected="selected.csv",
+                patches="patches/patches.h5", thresholds="thresholds.csv",
+            )  # fmt: skip
+        world(train_source.train_source, "trained", {**TRAINING, **lower}, **SOURCE)
+        world(
+            evaluate.evaluate, "evaluated", {**EVALUATION, **lower}, **MODEL,
+            validation_images="images.csv", validation_labels="labels.csv",
+        )  # fmt: skip
+        assert len(passes) > 20 and all(passes)
+
     def test_each_domain_may_pass_with_its_own_batch_norm_statistics(self, world, monkeypatch):
         self.patches(world)
         rows = [thresholds_csv.ThresholdRow(c, 0.9, "", 1, 1, 0.5, 9) for c in CLASSES]
@@ -803,15 +861,8 @@ class TestStages:
         assert more == retrain.step_count(selected + 7, {**settings, "extra_images": 0})
 
     def test_training_twice_writes_the_same_bytes_and_another_seed_does_not(self, world):
-        settings = {
-            "classes": CLASSES, "size": list(SIZE), "source_size": list(SIZE), "seed": 0,
-            "freeze_batchnorm": False, "label_ids": RETRAINING["label_ids"],
-            "network": NETWORK, "steps": 3, "batch": 2, "optimizer": OPTIMIZER,
-            "schedule": {**POLY, "name": "constant"}, "augmentation": PLAIN,
-            "rare_classes": None,
-        }  # fmt: skip
         for folder, seed in (("one", 0), ("two", 0), ("three", 1)):
-            world(train_source.train_source, folder, {**settings, "seed": seed}, **SOURCE)
+            world(train_source.train_source, folder, {**TRAINING, "seed": seed}, **SOURCE)
         files = ("model.safetensors", "training.csv")
         one, two, three = (
             [Path(f, x).read_bytes() for x in files] for f in ("one", "two", "three")
@@ -869,12 +920,8 @@ class TestStages:
         assert not any(torch.equal(target[key], source[key]) for key in running)
 
     def test_evaluation_is_at_the_labels_own_size(self, world):
-        settings = {
-            "classes": CLASSES, "colors": COLORS, "label_ids": {"0": 0, "1": 1, "2": 255},
-            "pictures": 3,
-        }  # fmt: skip
         world(
-            evaluate.evaluate, "evaluated", settings, **MODEL,
+            evaluate.evaluate, "evaluated", EVALUATION, **MODEL,
             validation_images="images.csv", validation_labels="labels.csv",
         )  # fmt: skip
         labels = np.stack([np.asarray(Image.open(f"{i}_label.png")) for i in range(10)])

@@ -243,7 +243,7 @@ def test_rounds_that_begin_with_target_statistics_label_and_train_from_them(tmp_
     begun, first, second, *_ = (r.stages for r in plan.rounds if r.experiment == "mixed")
     other = next(r for r in plan.rounds if (r.experiment, r.number) == ("lse", 1)).stages
     mixed = first["reestimate_batchnorm"]
-    assert mixed.settings == {"share": 0.5, "layers": "all"}
+    assert mixed.settings.items() >= {"share": 0.5, "layers": "all"}.items()
     assert mixed.inputs["model"].stage is begun["train_source"]
     for stage in ("score_target", "infer_patches", "retrain"):
         assert first[stage].inputs["model"].stage is mixed
@@ -271,7 +271,8 @@ def test_the_layers_whose_statistics_are_the_target_s_make_a_network_of_their_ow
     ]
     plan = make_plan(tmp_path, {"experiments": rows})
     every, shallow, none, lse = (r.stages for r in plan.rounds if r.number == 1)
-    assert shallow["reestimate_batchnorm"].settings == {"share": 0.5, "layers": "shallow"}
+    wanted = {"share": 0.5, "layers": "shallow"}
+    assert shallow["reestimate_batchnorm"].settings.items() >= wanted.items()
     assert every["reestimate_batchnorm"] is not shallow["reestimate_batchnorm"]
     assert shallow["score_target"].inputs["model"].stage is shallow["reestimate_batchnorm"]
     # it has no say where there are no statistics of the target
@@ -281,7 +282,8 @@ def test_the_layers_whose_statistics_are_the_target_s_make_a_network_of_their_ow
     other = config.merge(control, {"rounds": {**shares, "statistics_layers": "shallow"}})
     made = [make_plan(tmp_path, c).rounds[-1].stages for c in (control, other)]
     assert made[0]["reestimate_batchnorm"].key == made[1]["reestimate_batchnorm"].key
-    assert made[0]["reestimate_batchnorm"].settings == {"share": 1.0, "layers": "all"}
+    wanted = {"share": 1.0, "layers": "all"}
+    assert made[0]["reestimate_batchnorm"].settings.items() >= wanted.items()
 
 
 CEILING = {"name": "ceiling", "role": "ceiling", "description": "as well as it gets"}

@@ -19,6 +19,7 @@ from scalewise.errors import UserError
 from scalewise.job import Job
 from scalewise.models.compact import Compact
 from scalewise.models.network import Network, normalise
+from scalewise.models.precision import forward
 from scalewise.runtime import prepared
 from scalewise.stage_lock import StageInUse, StageLock
 from scalewise.stage_state import StageState
@@ -111,8 +112,7 @@ def training(
         begin_pass(dealt(len(images)))
         if step == crash_at:
             raise Crash
-        x = normalise(images, PREPROCESSING).contiguous(memory_format=torch.channels_last)
-        loss = cross_entropy(model(x), labels)
+        loss = cross_entropy(forward(model, normalise(images, PREPROCESSING)), labels)
         if step == nan_at:
             loss = loss * torch.nan
         if step == break_weight_at:

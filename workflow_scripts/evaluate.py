@@ -19,6 +19,7 @@ from scalewise.evaluation import class_iou, confusion_matrix
 from scalewise.inference import logits, made_of_batches
 from scalewise.job import Job, run
 from scalewise.models import store
+from scalewise.models.precision import to_device
 from scalewise.resuming import items
 from scalewise.runtime import prepared
 from scalewise.scaled_labels import scaled_labels
@@ -61,7 +62,7 @@ def evaluate(job: Job) -> None:
         prepared(job) as device,
         items(job, len(validation), "image", keep, restore) as work,
     ):
-        model.network.to(device, memory_format=torch.channels_last).eval()
+        to_device(model.network.eval(), device, s["precision"], job.warn)
 
         def compared(numbers: list[int], images: torch.Tensor) -> tuple[np.ndarray, list[Picture]]:
             output = logits(model, images, device)

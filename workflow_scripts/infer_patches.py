@@ -14,6 +14,7 @@ from scalewise.data.dataset import DataSet, evenly_spread
 from scalewise.inference import made_of_batches, predict
 from scalewise.job import Job, run
 from scalewise.models import store
+from scalewise.models.precision import to_device
 from scalewise.resuming import items
 from scalewise.runtime import prepared
 from scalewise.selftraining.claim import ClaimCounter
@@ -56,7 +57,7 @@ def infer(job: Job) -> None:
         prepared(job) as device,
         items(job, len(used), "image", keep, restore) as work,
     ):
-        model.network.to(device, memory_format=torch.channels_last).eval()
+        to_device(model.network.eval(), device, s["precision"], job.warn)
 
         def cut_from(
             numbers: list[int], images: torch.Tensor

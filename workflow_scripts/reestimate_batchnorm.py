@@ -16,6 +16,7 @@ from scalewise.inference import batches, in_batches
 from scalewise.job import Job, run
 from scalewise.models import store
 from scalewise.models.network import normalise
+from scalewise.models.precision import forward, to_device
 from scalewise.resuming import items
 from scalewise.runtime import prepared
 
@@ -44,7 +45,7 @@ def reestimate(job: Job) -> None:
             buffers[name].copy_(torch.from_numpy(array))
 
     with prepared(job) as device, torch.no_grad():
-        model.network.to(device).eval()
+        to_device(model.network.eval(), device, job.settings["precision"], job.warn)
         for layer in layers:
             layer.train()
         with items(job, len(target), "image", keep, restore) as work:
@@ -55,7 +56,7 @@ def reestimate(job: Job) -> None:
                 for layer in layers:
                     # every image counts alike, whatever its batch
                     layer.momentum = len(numbers) / seen
-                model.network(normalise(images.to(device), model.preprocessing))
+                forward(model.network, normalise(images.to(device), model.preprocessing))
                 work.advance(len(numbers))
         for layer, (mean, variance) in zip(layers, of_source, strict=True):
             # as it is where there is nothing of the source: not to change by a rounding

@@ -28,6 +28,7 @@ from scalewise.models.network import (
     normalise,
     upsample,
 )
+from scalewise.models.precision import forward, to_device
 from scalewise.runtime import prepared
 from scalewise.selftraining.selection import step_count
 from scalewise.training.loop import train
@@ -122,7 +123,8 @@ def retrain(job: Job) -> None:
     job.notes.update(steps=steps, selected=selected)
     network = model.network
     with prepared(job) as device:
-        network.to(device, memory_format=torch.channels_last).train()
+        to_device(network, device, s["precision"], job.warn)
+        network.train()
         if s["freeze_batchnorm"]:
             freeze_batchnorm(network)
 
@@ -158,7 +160,7 @@ def retrain(job: Job) -> None:
             if not len(x):
                 return x.new_zeros(0, len(model.classes), *x.shape[2:])
             begin_pass(*shares)
-            return net(x.contiguous(memory_format=torch.channels_last))
+            return forward(net, x)
 
         def losses_of(logits, labels):
             return pixel_cross_entropy(logits, labels, align_corners=network.align_corners)

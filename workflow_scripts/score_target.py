@@ -18,6 +18,7 @@ from scalewise.data.dataset import DataSet, evenly_spread
 from scalewise.inference import batches, full_logits, in_batches, made_of_batches, predict
 from scalewise.job import Job, run
 from scalewise.models import store
+from scalewise.models.precision import to_device
 from scalewise.resuming import items
 from scalewise.runtime import prepared
 from scalewise.selftraining.confidence import (
@@ -70,7 +71,7 @@ def score(job: Job) -> None:
         prepared(job) as device,
         items(job, len(target), "image", keep, restore) as work,
     ):
-        model.network.to(device, memory_format=torch.channels_last).eval()
+        to_device(model.network.eval(), device, job.settings["precision"], job.warn)
 
         def scored(numbers: list[int], images: torch.Tensor) -> tuple[np.ndarray, ...]:
             probabilities, _ = predict(model, images, device, **job.settings["prediction"])

@@ -12,6 +12,7 @@ from scalewise.data.index import require_unchanged
 from scalewise.job import Job, run
 from scalewise.models import store, weights
 from scalewise.models.network import freeze_batchnorm, normalise
+from scalewise.models.precision import forward, to_device
 from scalewise.runtime import prepared
 from scalewise.training.loop import train
 from scalewise.training.losses import cross_entropy
@@ -55,7 +56,8 @@ def train_source(job: Job) -> None:
                 pretrained=True,
                 warn=job.warn,
             )
-        model.to(device, memory_format=torch.channels_last).train()
+        to_device(model, device, s["precision"], job.warn)
+        model.train()
         if s["freeze_batchnorm"]:
             freeze_batchnorm(model)
 
@@ -63,7 +65,7 @@ def train_source(job: Job) -> None:
             images, labels = (t.to(device) for t in batch)
             x = normalise(images, s["network"]["preprocessing"])
             begin_pass(share)
-            logits = model(x.contiguous(memory_format=torch.channels_last))
+            logits = forward(model, x)
             yield {"loss": cross_entropy(logits, labels, align_corners=model.align_corners)}
 
         def finish(columns, rows, optimizer):

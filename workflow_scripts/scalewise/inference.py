@@ -12,6 +12,7 @@ from torch import Tensor
 from scalewise import processes
 from scalewise.errors import UserError
 from scalewise.models.network import normalise, upsample
+from scalewise.models.precision import forward
 from scalewise.models.store import LoadedModel
 from scalewise.resuming import Items
 
@@ -83,9 +84,10 @@ def made_of_batches(
 
 @torch.inference_mode()
 def logits(model: LoadedModel, images: Tensor, device: torch.device) -> Tensor:
-    """uint8 (N, H, W, 3) -> logits (N, K, h, w) at the network's own stride, on the device."""
+    """uint8 (N, H, W, 3) -> logits, float32 (N, K, h, w) at the network's own stride, on the
+    device."""
     x = normalise(images.to(device), model.preprocessing)
-    return model.network(x.contiguous(memory_format=torch.channels_last))
+    return forward(model.network, x)
 
 
 @torch.inference_mode()
@@ -156,7 +158,7 @@ def _view(
         x = normalise(part.to(device), model.preprocessing)
         x = functional.interpolate(x, size, mode="bilinear", align_corners=align)
         x = x.flip(-1) if mirrored else x
-        own = model.network(x.contiguous(memory_format=torch.channels_last))
+        own = forward(model.network, x)
         parts.append(upsample(own, model.size, align_corners=align))
     found = torch.cat(parts)
     return found.flip(-1) if mirrored else found

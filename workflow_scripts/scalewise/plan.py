@@ -382,6 +382,7 @@ class Plan:
         target = self._set(data, "target", labels=False)
         validation = self._set(data, "validation", labels=True)
         classes = list(self._classes.names)
+        precision = s.precision.in_effect()
 
         def labelled(prefix: str, files: dict[str, Source]) -> dict:
             return {f"{prefix}_{role}": file for role, file in files.items()}
@@ -397,6 +398,7 @@ class Plan:
                     "classes": classes,
                     "colors": [list(c) for c in self._classes.colors],
                     "label_ids": decoding(validation),
+                    "precision": precision,
                     **s.evaluation.model_dump(mode="json"),
                 },
                 {"model": model, **labelled("validation", validation)},
@@ -414,6 +416,7 @@ class Plan:
                     # which pixels teach has no say in how sure the network is
                     "prediction": s.prediction.in_effect("agreement"),
                     "label_ids": decoding(source),
+                    "precision": precision,
                 },
                 {
                     "model": model,
@@ -428,7 +431,8 @@ class Plan:
             return self._add(
                 "reestimate_batchnorm",
                 "re-estimating batch-norm statistics on the target",
-                {"share": float(share), "layers": layers},  # 1 and 1.0 would be two keys
+                # 1 and 1.0 would be two keys
+                {"share": float(share), "layers": layers, "precision": precision},
                 {"model": model, "target_images": target["images"]},
                 locations=self._roots(target=target),
                 user=(name, seed, number),
@@ -546,6 +550,7 @@ class Plan:
                             "round": number,
                             "constant_entropy": s.threshold.constant_entropy,
                             "prediction": s.prediction.in_effect(),
+                            "precision": precision,
                             # the released program draws anew from its second round on
                             "resample": s.selection.resample and number > 1,
                             "extra_images": s.selection.extra_images,
@@ -608,6 +613,7 @@ class Plan:
                         "per_image": s.patches.per_image,
                         "extra_images": s.selection.extra_images,
                         "own_statistics": own_statistics,
+                        "precision": precision,
                         **retraining,
                     },
                     inputs,
@@ -668,6 +674,7 @@ class Plan:
                 "seed": seed,
                 "source_size": source_size(s.data),
                 "label_ids": source["labels"].stage.settings["label_ids"],
+                "precision": s.precision.in_effect(),
                 **training.in_effect("weights"),
             },
             {f"source_{role}": file for role, file in source.items()},

@@ -16,6 +16,7 @@ from torch import Tensor
 from scalewise.data.reading import UnreadableImage, resize_image
 from scalewise.inference import BATCH, logits
 from scalewise.models.network import upsample
+from scalewise.models.precision import to_device
 from scalewise.models.store import LoadedModel
 from scalewise.selftraining.confidence import pixel_confidence
 
@@ -121,7 +122,7 @@ class Predictor:
     """Predicts with one network on one device. Calling it: see `__call__`."""
 
     def __init__(self, model: LoadedModel, device: torch.device, how: How, band: int = BAND):
-        model.network.to(device, memory_format=torch.channels_last).eval()
+        to_device(model.network.eval(), device)
         self._model, self._device, self._how, self._band = model, device, how, band
 
     def __call__(self, images: Sequence[np.ndarray]) -> Iterator[Prediction]:

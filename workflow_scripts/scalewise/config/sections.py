@@ -157,6 +157,22 @@ Network = Annotated[
 ]
 
 
+class PrecisionSettings(Section):
+    """How the network computes; what follows it (softmax, entropy, loss) is float32 always."""
+
+    autocast: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="of convolutions and products; bfloat16: faster on most GPUs, float16 where a "
+        "GPU lacks it",
+    )
+    channels_last: Truth = Field(
+        default=True, description="memory layout of the feature maps: faster for convolutions"
+    )
+    compile: Truth = Field(
+        default=False, description="true: with torch.compile, which needs a C++ compiler"
+    )
+
+
 class OptimizerSettings(Section):
     """The optimiser and its rates."""
 
@@ -656,6 +672,10 @@ class ExperimentSettings(Section):
     network: Network = Field(
         default=CompactSettings(name="compact"),
         description="the network, and what an image is to it",
+    )
+    precision: PrecisionSettings = Field(
+        default=PrecisionSettings(),
+        description="of the network, in training and when it is asked (docs/speed.md)",
     )
     source_training: SourceTrainingSettings = SourceTrainingSettings()
     rounds: RoundsSettings = RoundsSettings()

@@ -17,6 +17,9 @@ class Network(nn.Module):
     """
 
     align_corners: bool = False
+    # in what it computes once it is placed, see `scalewise.models.precision`
+    autocast: torch.dtype = torch.float32
+    memory_format: torch.memory_format = torch.channels_last
     size_option: str = "width"  # the option that weights files of this network differ in most
 
     def forward(self, images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from scalewise import processes
 from scalewise.errors import UserError
 from scalewise.job import Job
+from scalewise.models.precision import gradient_scaler
 from scalewise.resuming import Saving, deferred_interrupt
 from scalewise.training import shares, state
 from scalewise.training.optimization import learning_rate, make_optimizer
@@ -86,6 +87,7 @@ def train(
     """
     shares.share_layers(model)
     optimizer = make_optimizer(model, optimizer_settings)
+    scaler = gradient_scaler(model)
     if carried:
         restore_moments(optimizer, model, carried)
     excused = np.array([term in may_be_nan for term in terms])
@@ -124,7 +126,9 @@ def train(
     def keep(done: int) -> None:
         nonlocal kept
         settle_all(done)
-        arrays = state.arrays(model, optimizer, rows[:done], teacher) if job.leads else {}
+        arrays = {}
+        if job.leads:
+            arrays = state.arrays(model, optimizer, rows[:done], teacher, scaler)
         if saving.save(done, arrays):
             kept = f"The state of step {done} is kept in {job.state.folder}"
 
@@ -132,7 +136,7 @@ def train(
         first, kept = 0, ""
         if job.saved:
             first = job.saved.step
-            state.restore(job.saved.arrays, model, optimizer, rows, teacher)
+            state.restore(job.saved.arrays, model, optimizer, rows, teacher, scaler)
             kept = f"The state of step {first} is kept in {job.state.folder}"
             log.info("going on from step %d", first)
         job.progress.start(steps, "step", first)
@@ -160,9 +164,10 @@ def train(
                 optimizer.zero_grad(set_to_none=True)
                 sums: dict[str, Tensor] = {}
                 for part in [in_parallel(batch)] if in_parallel else loss_parts(batch):
-                    part["loss"].backward()
+                    scaler.scale(part["loss"]).backward()
                     shares.add(sums, {name: value.detach() for name, value in part.items()})
-                optimizer.step()
+                scaler.step(optimizer)
+                scaler.update()
                 after_step(step, rate)
                 waiting.append((step, torch.stack([sums[name] for name in terms])))
                 if len(waiting) == CHECK_EVERY:
