@@ -13,16 +13,14 @@ KEY_FILE = "report.json"
 # How many figures there are depends on the results, and the files of a stage are fixed before it
 # runs: so they are one file, which is unpacked where people look for them.
 FIGURES = "figures.zip"
-# what the report stage writes beside settings.json
-REPORT_FILES = (
-    "index.html",
-    FIGURES,
-    "per_class_iou.csv",
-    "per_class_iou.tex",
-    "summary.csv",
-    "summary.tex",
-    "summary.txt",
+# tables of the report, each as CSV and as LaTeX
+TABLES = (
+    *("summary", "per_class_iou", "confusion", "health", "selection", "thresholds"),
+    *("pseudo_labels", "claim", "cost"),
 )
+TABLE_FILES = tuple(f"{name}.{kind}" for name in TABLES for kind in ("csv", "tex"))
+# what the report stage writes beside settings.json
+REPORT_FILES = ("index.html", FIGURES, *TABLE_FILES, "summary.txt")
 
 
 def place(project: str) -> Path:
