@@ -2,6 +2,7 @@
 
 import json
 import math
+import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import report
 from scalewise import publishing
 from scalewise.artifacts import iou_csv, patches_h5, selected_csv, thresholds_csv
 from scalewise.errors import UserError
@@ -16,6 +18,7 @@ from scalewise.reporting import (
     cells,
     claim,
     confusion,
+    figures,
     gallery,
     losses,
     page,
@@ -378,6 +381,21 @@ class TestFigureFiles:
         for name in ("one.zip", "two.zip"):
             publishing.pack(tmp_path / name, {"a.svg": b"<svg/>", "a.png": b"x" * 1000})
         assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+    def test_each_main_figure_is_there_whatever_was_drawn(self):
+        told = report.main_figures({"claim": figures.nothing("a drawing"), "other": None})
+        assert tuple(told) == publishing.MAIN_FIGURE_FILES
+        assert "a drawing: there are no numbers" in told["claim.svg"]
+        assert "losses: there are no numbers to draw" in told["losses.svg"]
+        for text in told.values():
+            assert ElementTree.fromstring(text).tag.endswith("svg") and "color: #000" in text
+
+    def test_main_figures_are_not_a_second_time_beside_the_page(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for name in ("index.html", "claim.svg"):
+            Path(name).write_text("x")
+        place = publishing.publish([Path("index.html"), Path("claim.svg")], "streets", "0123")
+        assert sorted(p.name for p in place.iterdir()) == ["index.html", "report.json"]
 
     def test_they_are_unpacked_beside_the_page_and_old_ones_go(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

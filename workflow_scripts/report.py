@@ -1,8 +1,8 @@
 """report: one page and the tables behind it, from the evaluations of a project.
 
-Writes `index.html`, its figures as PNG and SVG (`figures.zip`), its tables as CSV and LaTeX,
-`summary.txt`, and copies them to their stable place, `results/report/<project>/`, the figures into
-`figures/` there.
+Writes `index.html`, its figures as PNG and SVG (`figures.zip`; the main ones beside it for the
+engine's own report), its tables as CSV and LaTeX, `summary.txt`, and copies them to their stable
+place, `results/report/<project>/`, the figures into `figures/` there.
 """
 
 from pathlib import Path
@@ -12,9 +12,9 @@ import pandas as pd
 from scalewise.artifacts import audit_csv, health_csv, iou_csv, pictures_h5, table
 from scalewise.artifacts.atomic import replacing, write_text
 from scalewise.job import Job, run
-from scalewise.publishing import FIGURES, REPORT_FILES, TABLES, pack, publish
+from scalewise.publishing import FIGURES, MAIN_FIGURES, REPORT_FILES, TABLES, pack, publish
 from scalewise.reporting import confusion, latex, latex_sections, page, tables, tidy
-from scalewise.reporting.figures import Drawing
+from scalewise.reporting.figures import Drawing, nothing
 from scalewise.reporting.provenance import facts, records_behind, warnings_in
 from scalewise.reporting.rounds import RoundFiles
 
@@ -46,10 +46,20 @@ def figure_files(drawn: dict[str, Drawing]) -> dict[str, bytes]:
     """Each figure as SVG and as PNG, by file name."""
     files = {}
     for name, drawing in drawn.items():
-        # on paper letters are black
-        files[f"{name}.svg"] = drawing.svg.replace("color: #767676", "color: #000", 1).encode()
+        files[f"{name}.svg"] = on_paper(drawing).encode()
         files[f"{name}.png"] = drawing.png
     return files
+
+
+def main_figures(drawn: dict[str, Drawing]) -> dict[str, str]:
+    """The main figures as SVG, by file name: each is there, whatever was drawn."""
+    with_words = {name: drawn.get(name) or nothing(name.replace("_", " ")) for name in MAIN_FIGURES}
+    return {f"{name}.svg": on_paper(drawing) for name, drawing in with_words.items()}
+
+
+def on_paper(drawing: Drawing) -> str:
+    """SVG whose letters are black."""
+    return drawing.svg.replace("color: #767676", "color: #000", 1)
 
 
 def write_tables(job: Job, as_csv: dict[str, pd.DataFrame], as_latex: dict[str, str]) -> None:
@@ -109,6 +119,8 @@ def report(job: Job) -> None:
     )
     drawn = page.drawings(project, evaluations, audits, parts)
     pack(job.output(FIGURES), figure_files(drawn))
+    for name, text in main_figures(drawn).items():
+        write_text(job.output(name), text)
     known = facts(s, records)
     html = page.build(project, evaluations, missing, known, warnings, checks, audits, parts, drawn)
     write_text(job.output("index.html"), html)
