@@ -72,6 +72,8 @@ def test_the_report_is_at_its_stable_place_with_its_tables(run):
     seen = kept[kept.seen > 0]  # both are of the same pixels
     assert len(seen) and (100 * seen.taught / seen.seen - seen.kept).abs().max() < 0.01
     assert pd.read_csv(place / "confusion.csv").pixels.sum() == iou.pixels.sum()
+    # of the last round of lse, for both pictures; a control without a target has no thresholds
+    assert len(re.findall(r'alt="[^"]*: would be kept to teach: ', page)) == 2
     # the audit of the default's drawn target
     assert page.count("kept pixels right, round by round") == 1
     # the tables agree with each other: the mean over the classes that occur

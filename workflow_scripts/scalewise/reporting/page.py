@@ -251,7 +251,7 @@ def build(
     # a fifth for the patches; what they leave is for the pictures
     patches = gallery.patches(project, parts.rounds, room // 5)
     room -= sum(len(t["png"]) + 300 for p in patches or [] for i in p["images"] for t in i["tiles"])
-    pictures = gallery.build(project, evaluations, room)
+    pictures = gallery.build(project, evaluations, parts.rounds, room)
     return template.render({**context, "gallery": pictures, "patches": patches})
 
 
