@@ -146,11 +146,19 @@ if not PLAN.project.settings.resources.deterministic:
     ON_DEVICE += " --any-order"
 
 
-# What the engine's own report (snakemake --report) shows: file of the report -> what it is, caption.
+# What the engine's own report (snakemake --report) shows: file of the report -> category, what it is.
+# The caption has the name of the file.
 SHOWN = {
-    "index.html": ("the whole page", "page.rst"),
-    "summary.csv": ("mean IoU", "summary.rst"),
-    "per_class_iou.csv": ("IoU per class", "per_class_iou.rst"),
+    "index.html": ("Report", "the whole page"),
+    "summary.csv": ("Report", "mean IoU"),
+    "per_class_iou.csv": ("Report", "IoU per class"),
+    "miou_over_rounds.svg": ("Figures", "mIoU over rounds"),
+    "iou_per_class.svg": ("Figures", "IoU per class"),
+    "pseudo_label_accuracy.svg": ("Figures", "pseudo-labels that are right"),
+    "images_selected.svg": ("Figures", "images selected"),
+    "thresholds.svg": ("Figures", "thresholds"),
+    "claim.svg": ("Figures", "the paper's claim"),
+    "losses.svg": ("Figures", "losses"),
 }
 BRACES = str.maketrans("{}", "()")  # the engine takes what is in them for a wildcard's name
 CAPTION_OF_PICTURES = workflow.current_basedir.join("../captions/pictures.rst")
@@ -158,12 +166,13 @@ CAPTION_OF_PICTURES = workflow.current_basedir.join("../captions/pictures.rst")
 
 def shown_or_not(path):
     """An output of the report, marked for the engine's report where that shows it."""
-    if Path(path).name not in SHOWN:
+    name = Path(path).name
+    if name not in SHOWN:
         return path
-    what, caption = SHOWN[Path(path).name]
+    category, what = SHOWN[name]
+    caption = f"../captions/{Path(name).with_suffix('.rst')}"
     labels = {"project": PLAN.project.name.translate(BRACES), "what": what}
-    marked = report(path, f"../captions/{caption}", category="Report", labels=labels)
-    return marked
+    return report(path, caption, category=category, labels=labels)
 
 
 def last_pictures(wildcards):

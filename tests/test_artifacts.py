@@ -545,8 +545,8 @@ def test_a_file_of_patches_or_pictures_that_is_cut_short_is_refused_with_the_rem
 
 def test_pictures_that_are_declared_and_not_stored_or_do_not_fit_are_refused(tmp_path):
     path, label = tmp_path / "p.h5", np.zeros((2, 4, 5), np.uint8)
-    image = np.zeros((2, 4, 5, 3), np.uint8)
-    pictures_h5.write(path, pictures_h5.Pictures(["a", "b"], image, label, label))
+    image, entropy = np.zeros((2, 4, 5, 3), np.uint8), np.zeros((2, 4, 5), np.float16)
+    pictures_h5.write(path, pictures_h5.Pictures(["a", "b"], image, label, label, entropy))
     replaced(path, "prediction", shape=(2, 10**6, 10**6), dtype=np.uint8)
     refused(pictures_h5.read, path, "'prediction' claims 2 x 1000000 x 1000000 values")
     replaced(path, "prediction", data=np.zeros((2, 5, 4), np.uint8))
@@ -558,10 +558,11 @@ def test_pictures_that_are_declared_and_not_stored_or_do_not_fit_are_refused(tmp
 def test_no_more_pictures_are_written_than_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures_h5, "MAX_PIXELS", 39)
     label, image = np.zeros((2, 4, 5), np.uint8), np.zeros((2, 4, 5, 3), np.uint8)
+    pictures = pictures_h5.Pictures(["a", "b"], image, label, label, label.astype(np.float16))
     with pytest.raises(UserError, match="evaluation.pictures: 2 pictures have 40 pixels"):
-        pictures_h5.write(tmp_path / "p.h5", pictures_h5.Pictures(["a", "b"], image, label, label))
+        pictures_h5.write(tmp_path / "p.h5", pictures)
     monkeypatch.setattr(pictures_h5, "MAX_PIXELS", 40)
-    pictures_h5.write(tmp_path / "p.h5", pictures_h5.Pictures(["a", "b"], image, label, label))
+    pictures_h5.write(tmp_path / "p.h5", pictures)
     monkeypatch.setattr(pictures_h5, "MAX_PIXELS", 39)
     refused(pictures_h5.read, tmp_path / "p.h5", "pictures of more than 39 pixels")
 
@@ -571,12 +572,15 @@ def test_pictures_read_back(tmp_path, count):
     rng = np.random.default_rng(0)
     label = rng.integers(0, 19, (count, 4, 5), dtype=np.uint8)
     image = rng.integers(0, 255, (count, 4, 5, 3), dtype=np.uint8)
-    written = pictures_h5.Pictures([f"ö/{k}" for k in range(count)], image, label, label + 1)
+    entropy = rng.random((count, 4, 5)).astype(np.float16)
+    ids = [f"ö/{k}" for k in range(count)]
+    written = pictures_h5.Pictures(ids, image, label, label + 1, entropy)
     pictures_h5.write(tmp_path / "p.h5", written)
     read = pictures_h5.read(tmp_path / "p.h5")
     assert read.ids == written.ids
-    for name in ("image", "label", "prediction"):
+    for name in ("image", "label", "prediction", "entropy"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+        assert getattr(read, name).dtype == getattr(written, name).dtype
 
 
 # --- the report's stable place --------------------------------------------------------------------

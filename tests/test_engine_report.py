@@ -1,4 +1,5 @@
-"""snakemake --report: the engine's own report shows the page, its tables and the last pictures."""
+"""snakemake --report: the engine's own report shows the page, its tables, main figures and the last
+pictures."""
 
 import re
 import zipfile
@@ -6,14 +7,15 @@ import zipfile
 import pytest
 
 from made_up_results import finish_all, finished_tiny, of
-from scalewise.publishing import FIGURES
+from scalewise.publishing import FIGURES, MAIN_FIGURE_FILES
 from scalewise.workflow import load_plan
-from workflow_runs import edited, planned, snakemake
+from workflow_runs import ROOT, edited, planned, snakemake
 
 # what it needs beside the results (scripts, style) is in the engine's package; should it ever reach
 # for the network, nobody answers there
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-SHOWN = ["index.html", "per_class_iou.csv", "summary.csv", "pictures.png", "pictures.png"]
+OF_REPORT = ["index.html", "per_class_iou.csv", "summary.csv", *MAIN_FIGURE_FILES]
+SHOWN = [*OF_REPORT, "pictures.png", "pictures.png"]
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def finished(tmp_path, monkeypatch):
     return tmp_path / "run", plan
 
 
-def test_it_holds_page_tables_and_the_pictures_of_the_last_rounds(finished):
+def test_it_holds_page_tables_figures_and_the_pictures_of_the_last_rounds(finished):
     folder, plan = finished
     status, printed = snakemake(folder, "--report", "x.zip", environment=OFFLINE)
     assert status == 0, printed
@@ -36,11 +38,15 @@ def test_it_holds_page_tables_and_the_pictures_of_the_last_rounds(finished):
         held = [archive.read(name).decode() for name in archive.namelist()]
     (page,) = [text for text in held if text.lstrip().lower().startswith("<!doctype html")]
     last = [of(plan, "evaluate", name, 2) for name in ("lse", "source_zoom")]
-    report = [f"{plan.report.folder}/{name}" for name in SHOWN[:3]]
+    report = [f"{plan.report.folder}/{name}" for name in OF_REPORT]
     wanted = [*report, *(f"{stage.folder}/pictures.png" for stage in last)]
     assert sorted(text for text in held if text != page) == sorted(f"this is {p}\n" for p in wanted)
     for words in (
         '"Report"',
+        '"Figures"',
+        '"project": "tiny", "what": "mIoU over rounds"',
+        "where it ends is the result",
+        "A bar that reaches past its line",
         '"Pictures of the last rounds"',
         '"experiment": "source_zoom", "seed": "0"',
         '"project": "tiny", "what": "IoU per class"',
@@ -51,6 +57,13 @@ def test_it_holds_page_tables_and_the_pictures_of_the_last_rounds(finished):
         "self-training on scale-invariant examples",
     ):
         assert " ".join(words.split()) in " ".join(page.replace("\\n", " ").split()), words
+
+
+def test_every_figure_of_the_report_that_stands_alone_is_shown_with_a_caption():
+    rules = (ROOT / "rules/common.smk").read_text(encoding="utf-8")
+    assert set(re.findall(r'"(\w+\.svg)": \("Figures"', rules)) == set(MAIN_FIGURE_FILES)
+    for name in OF_REPORT:
+        assert (ROOT / "captions" / name).with_suffix(".rst").read_text(encoding="utf-8").strip()
 
 
 def test_one_html_file_will_do(finished):

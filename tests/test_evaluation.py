@@ -1,5 +1,7 @@
 """Confusion matrix, IoU, and the measured claim, by hand and against loops."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import evaluate
 from scalewise.evaluation import class_iou, confusion_matrix
 from scalewise.selftraining.claim import ClaimCounter
 from scalewise.selftraining.confidence import Confidence
@@ -55,6 +58,24 @@ class TestConfusion:
         label, prediction = draws.integers(0, 5, (2, 4, 8, 8), np.uint8)
         parts = sum(confusion_matrix(a, b, 5) for a, b in zip(label, prediction, strict=True))
         assert np.array_equal(parts, confusion_matrix(label, prediction, 5))
+
+
+def test_the_entropy_of_a_picture_is_normalised_within_each_predicted_class():
+    # (more probable class, its lead in logits): the surest pixel of a class is 0, the least sure 1
+    leads = np.array([[-4.0, -1.0, -2.0], [3.0, 0.5, 3.0]])
+    output = torch.tensor(np.stack([np.zeros_like(leads), leads])[None])
+    network = SimpleNamespace(align_corners=False)
+    model = SimpleNamespace(size=(2, 3), network=network, classes=["road", "car"])
+
+    def entropy(lead):
+        p = 1 / (1 + np.exp(-abs(lead)))
+        return -p * np.log(p) - (1 - p) * np.log(1 - p)
+
+    low, middle, high = entropy(4), entropy(2), entropy(1)
+    found = evaluate.entropy_of(output, model)
+    assert found.dtype == np.float16 and found.shape == (2, 3)
+    expected = [[0, 1, (middle - low) / (high - low)], [0, 1, 0]]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 class TestIou:

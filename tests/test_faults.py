@@ -70,7 +70,8 @@ WRITERS = {
     "pictures.h5": lambda path: pictures_h5.write(
         path,
         pictures_h5.Pictures(
-            ["a"], *(BIG[:n].reshape(1, 100, 1000, -1) for n in (300_000, 100_000, 100_000))
+            ["a"],
+            *(BIG[:n].reshape(1, 100, 1000, -1) for n in (300_000, 100_000, 100_000, 100_000)),
         ),
     ),
     "scores.csv": lambda path: table.write(path, ["a"], ([int(k)] for k in BIG)),

@@ -130,16 +130,22 @@ def test_a_name_is_printed_as_it_is(name, printed):
     assert latex.escaped(name) == printed
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX here")
-def test_the_tables_compile(tmp_path):
+def compiled(folder, tables):
+    """Run LaTeX over a document of these tables."""
+    if not shutil.which("pdflatex"):
+        pytest.skip("no LaTeX here")
     document = "\n".join(
         [r"\documentclass{article}\usepackage{booktabs}\usepackage[T1]{fontenc}"
-         r"\begin{document}", *both(), r"\end{document}"]
+         r"\begin{document}", *tables, r"\end{document}"]
     )  # fmt: skip
-    (tmp_path / "t.tex").write_text(document, encoding="utf-8")
+    (folder / "t.tex").write_text(document, encoding="utf-8")
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_tables_compile(tmp_path):
+    compiled(tmp_path, both())
 
 
 def test_a_ceiling_says_its_number_with_its_name_and_begins_nowhere():

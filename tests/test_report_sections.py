@@ -1,14 +1,20 @@
 """The sections of the report: their tables against numbers worked out by hand, and their files."""
 
+import base64
+import io
 import json
 import math
+import xml.etree.ElementTree as ElementTree
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+import report
 from scalewise import publishing
 from scalewise.artifacts import iou_csv, patches_h5, selected_csv, thresholds_csv
 from scalewise.errors import UserError
@@ -16,6 +22,7 @@ from scalewise.reporting import (
     cells,
     claim,
     confusion,
+    figures,
     gallery,
     losses,
     page,
@@ -260,6 +267,12 @@ class TestPublished:
         assert ">39.0<" in row and ">47.5<" in row
 
 
+def decoded(tile):
+    """The indices of a palette PNG."""
+    content = base64.b64decode(tile["png"].removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
 class TestGallery:
     def test_the_iou_of_a_picture_is_over_its_own_labelled_pixels(self):
         label = np.array([[0, 0], [1, IGNORE]], np.uint8)
@@ -293,7 +306,7 @@ class TestGallery:
         return [evaluation("lse", 0, r, 20.0, changed(r)) for r in (0, 1)]
 
     def test_the_pictures_are_chosen_by_the_first_method(self):
-        shown = gallery.build(project(LSE, rounds=1, gallery=2), self.evaluations(), 10**6)
+        shown = gallery.build(project(LSE, rounds=1, gallery=2), self.evaluations(), [], 10**6)
         assert [picture["name"] for picture in shown["pictures"]] == ["a<b", "fourth"]
         assert shown["rule"] == "between source-only and round 1 of lse"
 
@@ -302,22 +315,61 @@ class TestGallery:
         (begun, ended) = self.evaluations()
         best = evaluation("top", 0, 0, 60.0, ended.pictures)
         described = project(top, LSE, rounds=1, gallery=1)
-        shown = gallery.build(described, [begun, ended, best], 10**6)
+        shown = gallery.build(described, [begun, ended, best], [], 10**6)
         (picture,) = shown["pictures"]
-        assert [tile["caption"] for tile in picture["tiles"]] == ["image", "label", "source-only"]
-        captions = [[tile["caption"] for tile in row["tiles"]] for row in picture["rows"]]
-        assert captions == [["top"], ["lse, round 1"]]
+        assert [tile["caption"] for tile in picture["tiles"]] == ["image", "label"]
+        (view,) = picture["views"]
+        assert [tile["caption"] for tile in view["tiles"]] == [
+            "source-only",
+            "entropy, source-only",
+        ]
+        captions = [[tile["caption"] for tile in row["tiles"]] for row in view["rows"]]
+        assert captions == [["top", "entropy, top"], ["lse, round 1", "entropy, round 1"]]
         assert shown["rule"] == "between source-only and round 1 of lse"
+
+    def test_what_the_thresholds_of_the_last_round_would_keep_is_shown(self, lse, tmp_path):
+        begun, ended = self.evaluations()
+        for one in (begun, ended):  # road below 0.5 is kept, car below 0.125
+            one.pictures["prediction"][:] = np.array([0, 0, 0, 1, 1, 1, IGNORE, IGNORE])
+            one.pictures["entropy"][:] = np.float16([0.4, 0.5, 0.6, 0.1, 0.2, np.nan, 0, 0])
+        shown = gallery.build(project(LSE, rounds=1, gallery=1), [begun, ended], [lse], 10**6)
+        (view,) = shown["pictures"][0]["views"]
+        (before,) = [t for t in view["tiles"] if "entropy" in t["caption"]]
+        assert before["caption"] == "entropy, source-only" and len(view["tiles"]) == 2
+        _, entropy, kept = view["rows"][0]["tiles"]
+        assert kept["caption"] == "would be kept to teach: 50.0 %" and shown["kept"]
+        # of three columns of road one; of three of car one, and that whose entropy is no number
+        assert np.unique(decoded(kept), axis=0).tolist() == [[0, 255, 255, 1, 255, 1, 255, 255]]
+        # in 16 shades: of 15 steps 6, 7.5, 9, a little below 1.5, 3
+        assert decoded(entropy)[0].tolist() == [6, 8, 9, 1, 3, 0, 0, 0]
+
+    def test_each_seed_has_its_view_as_far_as_they_fit(self):
+        described = project(LSE, rounds=1, gallery=2)
+        evaluations = [replace(one, seed=seed) for seed in (3, 1, 2) for one in self.evaluations()]
+        whole = gallery.build(described, evaluations, [], 10**6)
+        assert (whole["seeds"], whole["seeds_wanted"]) == ([1, 2, 3], 3)
+        for picture in whole["pictures"]:
+            assert [view["seed"] for view in picture["views"]] == [1, 2, 3]
+        one = gallery.build(described, self.evaluations(), [], 10**6)
+        one_seed = sum(map(gallery._bytes, one["pictures"]))
+        further = sum(gallery._bytes(p["views"][0]) for p in one["pictures"])
+        few = gallery.build(described, evaluations, [], one_seed + further)
+        assert (few["seeds"], few["seeds_wanted"], len(few["pictures"])) == ([1, 2], 3, 2)
+        fewer = gallery.build(described, evaluations, [], one_seed + further - 1)
+        assert (fewer["seeds"], len(fewer["pictures"])) == ([1], 2)
+        made = page.build(described, evaluations, [], {}, drawn={})
+        assert 'data-shows="seed"' in made and "of seeds 1, 2, 3." in made
+        assert "a&lt;b, seed 3: lse, round 1" in made
 
     def test_what_does_not_fit_into_the_page_is_left_out(self):
         described = project(LSE, rounds=1, gallery=4)
-        whole = gallery.build(described, self.evaluations(), 10**6)
+        whole = gallery.build(described, self.evaluations(), [], 10**6)
         (first, *_) = whole["pictures"]
         room = gallery._bytes(first)
         assert len(whole["pictures"]) == 4
-        few = gallery.build(described, self.evaluations(), room)
+        few = gallery.build(described, self.evaluations(), [], room)
         assert (few["pictures"], few["wanted"]) == ([first], 4)
-        assert gallery.build(described, self.evaluations(), 10) is None
+        assert gallery.build(described, self.evaluations(), [], 10) is None
 
     def test_patches_show_what_is_sure_enough_to_teach(self, lse):
         write_patches(lse, count=5)
@@ -335,7 +387,7 @@ class TestGallery:
     def test_no_gallery_is_no_gallery(self, lse):
         write_patches(lse)
         assert gallery.patches(project(LSE, gallery=0), [lse], 10**6) is None
-        assert gallery.build(project(LSE, gallery=0), self.evaluations(), 10**6) is None
+        assert gallery.build(project(LSE, gallery=0), self.evaluations(), [], 10**6) is None
 
 
 class TestCosts:
@@ -378,6 +430,21 @@ class TestFigureFiles:
         for name in ("one.zip", "two.zip"):
             publishing.pack(tmp_path / name, {"a.svg": b"<svg/>", "a.png": b"x" * 1000})
         assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+    def test_each_main_figure_is_there_whatever_was_drawn(self):
+        told = report.main_figures({"claim": figures.nothing("a drawing"), "other": None})
+        assert tuple(told) == publishing.MAIN_FIGURE_FILES
+        assert "a drawing: there are no numbers" in told["claim.svg"]
+        assert "losses: there are no numbers to draw" in told["losses.svg"]
+        for text in told.values():
+            assert ElementTree.fromstring(text).tag.endswith("svg") and "color: #000" in text
+
+    def test_main_figures_are_not_a_second_time_beside_the_page(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for name in ("index.html", "claim.svg"):
+            Path(name).write_text("x")
+        place = publishing.publish([Path("index.html"), Path("claim.svg")], "streets", "0123")
+        assert sorted(p.name for p in place.iterdir()) == ["index.html", "report.json"]
 
     def test_they_are_unpacked_beside_the_page_and_old_ones_go(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -438,7 +505,7 @@ class TestWholePage:
         whole = page.build(described, evaluations, [], {}, drawn={})
         assert whole.count(': image"') == 4
         pictures = sum(
-            map(gallery._bytes, gallery.build(described, evaluations, 10**6)["pictures"])
+            map(gallery._bytes, gallery.build(described, evaluations, [], 10**6)["pictures"])
         )
         monkeypatch.setattr(page, "MOST_BYTES", len(whole) + 100_000 - pictures // 2)
         made = page.build(described, evaluations, [], {}, drawn={})

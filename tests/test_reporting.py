@@ -85,6 +85,7 @@ def pictures(offset=0):
         "image": np.full((4, 6, 8, 3), 90, dtype=np.uint8),
         "label": label,
         "prediction": np.full((4, 6, 8), offset, dtype=np.uint8),
+        "entropy": np.full((4, 6, 8), 0.25, dtype=np.float16),
     }
 
 
@@ -867,9 +868,10 @@ class TestPage:
 
     def test_the_gallery_shows_image_label_source_only_and_every_round(self, page):
         captions = re.findall(r'alt="second: ([^"]*)"', page)
-        assert captions[:4] == ["image", "label", "source-only", "lse, round 1"]
-        assert captions[4:7] == ["lse, round 2", "zoom, round 1", "zoom, round 2"]
-        assert len(captions) == 3 + 3 * 2
+        assert captions[:4] == ["image", "label", "source-only", "entropy, source-only"]
+        assert captions[4:7] == ["lse, round 1", "lse, round 2", "entropy, round 2"]
+        assert captions[7:9] == ["zoom, round 1", "zoom, round 2"]
+        assert len(captions) == 4 + 3 * 3
 
     def test_the_gallery_is_as_long_as_the_project_says(self):
         described, evaluations = whole_project()

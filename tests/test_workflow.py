@@ -12,6 +12,7 @@ import yaml
 from scalewise import file_lock
 from scalewise import workflow as planning
 from scalewise.artifacts import accepted_csv
+from scalewise.publishing import TABLES
 from workflow_runs import ROOT, TINY, edited, finished, jobs, planned, program, snakemake
 
 
@@ -64,6 +65,15 @@ def test_the_report_is_at_its_stable_place_with_its_tables(run):
     assert list(summary.columns) == ["experiment", "seed", "round", "classes", "miou", "gain"]
     for name in ("summary", "per_class_iou"):
         assert "source\\_zoom" in (place / f"{name}.tex").read_text(encoding="utf-8")
+    for name in TABLES:  # in this project all have numbers
+        assert len(pd.read_csv(place / f"{name}.csv")) > 0
+        assert "\\begin{tabular}" in (place / f"{name}.tex").read_text(encoding="utf-8"), name
+    kept = pd.read_csv(place / "thresholds.csv").merge(pd.read_csv(place / "selection.csv"))
+    seen = kept[kept.seen > 0]  # both are of the same pixels
+    assert len(seen) and (100 * seen.taught / seen.seen - seen.kept).abs().max() < 0.01
+    assert pd.read_csv(place / "confusion.csv").pixels.sum() == iou.pixels.sum()
+    # of the last round of lse, for both pictures; a control without a target has no thresholds
+    assert len(re.findall(r'alt="[^"]*: would be kept to teach: ', page)) == 2
     # the audit of the default's drawn target
     assert page.count("kept pixels right, round by round") == 1
     # the tables agree with each other: the mean over the classes that occur

@@ -1,8 +1,8 @@
 """evaluate: confusion matrix and IoU on the labelled validation images, at the labels' own size.
 
-Writes `confusion.csv`, `iou.csv`, and a few pictures: `pictures.h5` for the report, `pictures.png`
-(image, label, prediction side by side) to look at. They are evenly spread over the set, never
-chosen by hand.
+Writes `confusion.csv`, `iou.csv`, and a few pictures: `pictures.h5` for the report, with the
+entropy of the prediction, `pictures.png` (image, label, prediction side by side) to look at. They
+are evenly spread over the set, never chosen by hand.
 """
 
 from typing import NamedTuple
@@ -19,20 +19,36 @@ from scalewise.evaluation import class_iou, confusion_matrix
 from scalewise.inference import logits, made_of_batches
 from scalewise.job import Job, run
 from scalewise.models import store
+from scalewise.models.network import upsample
 from scalewise.models.precision import to_device
 from scalewise.resuming import items
 from scalewise.runtime import prepared
 from scalewise.scaled_labels import scaled_labels
+from scalewise.selftraining.confidence import normalised_entropy, pixel_confidence
 
 
 class Picture(NamedTuple):
     """A validation image that is kept: its place in the set, and at the working size the image,
-    uint8 (H, W, 3), its label and its prediction, uint8 (H, W)."""
+    uint8 (H, W, 3), its label and its prediction, uint8 (H, W), and `entropy_of` it."""
 
     number: int
     image: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
+    entropy: np.ndarray
+
+
+def entropy_of(output: torch.Tensor, model: store.LoadedModel) -> np.ndarray:
+    """float16 (H, W): how unsure the network is of one image, seen once: its entropy, normalised
+    to 0..1 within each predicted class (the method, step 3).
+
+    Args:
+        output: logits (1, K, h, w) at the network's own stride.
+    """
+    scaled = upsample(output, model.size, align_corners=model.network.align_corners)
+    sure = pixel_confidence(scaled.softmax(dim=1))
+    normalised = normalised_entropy(sure.entropy, sure.prediction, len(model.classes))
+    return normalised[0].cpu().numpy().astype(np.float16)
 
 
 def evaluate(job: Job) -> None:
@@ -76,7 +92,8 @@ def evaluate(job: Job) -> None:
                 counted += confusion_matrix(label, prediction, classes)
                 if number in shown:
                     small = (reading.resize_label(x, model.size) for x in (label, prediction))
-                    seen.append(Picture(number, images[i].numpy(), *small))
+                    unsure = entropy_of(output[i : i + 1], model)
+                    seen.append(Picture(number, images[i].numpy(), *small, unsure))
             return counted, seen
 
         left = range(work.first, len(validation))
@@ -103,6 +120,7 @@ def stacked(pictures: list[Picture], size: tuple[int, int]) -> dict[str, np.ndar
         "image": field("image", np.uint8, *size, 3),
         "label": field("label", np.uint8, *size),
         "prediction": field("prediction", np.uint8, *size),
+        "entropy": field("entropy", np.float16, *size),
     }
 
 

@@ -1,8 +1,8 @@
 """report: one page and the tables behind it, from the evaluations of a project.
 
-Writes `index.html`, its figures as PNG and SVG (`figures.zip`), `per_class_iou.csv`,
-`summary.csv`, both as LaTeX (`.tex`), `summary.txt`, and copies them to their stable place,
-`results/report/<project>/`, the figures into `figures/` there.
+Writes `index.html`, its figures as PNG and SVG (`figures.zip`; the main ones beside it for the
+engine's own report), its tables as CSV and LaTeX, `summary.txt`, and copies them to their stable
+place, `results/report/<project>/`, the figures into `figures/` there.
 """
 
 from pathlib import Path
@@ -12,9 +12,9 @@ import pandas as pd
 from scalewise.artifacts import audit_csv, health_csv, iou_csv, pictures_h5, table
 from scalewise.artifacts.atomic import replacing, write_text
 from scalewise.job import Job, run
-from scalewise.publishing import FIGURES, REPORT_FILES, pack, publish
-from scalewise.reporting import confusion, latex, page, tables
-from scalewise.reporting.figures import Drawing
+from scalewise.publishing import FIGURES, MAIN_FIGURES, REPORT_FILES, TABLES, pack, publish
+from scalewise.reporting import confusion, latex, latex_sections, page, tables, tidy
+from scalewise.reporting.figures import Drawing, nothing
 from scalewise.reporting.provenance import facts, records_behind, warnings_in
 from scalewise.reporting.rounds import RoundFiles
 
@@ -46,10 +46,28 @@ def figure_files(drawn: dict[str, Drawing]) -> dict[str, bytes]:
     """Each figure as SVG and as PNG, by file name."""
     files = {}
     for name, drawing in drawn.items():
-        # on paper letters are black
-        files[f"{name}.svg"] = drawing.svg.replace("color: #767676", "color: #000", 1).encode()
+        files[f"{name}.svg"] = on_paper(drawing).encode()
         files[f"{name}.png"] = drawing.png
     return files
+
+
+def main_figures(drawn: dict[str, Drawing]) -> dict[str, str]:
+    """The main figures as SVG, by file name: each is there, whatever was drawn."""
+    with_words = {name: drawn.get(name) or nothing(name.replace("_", " ")) for name in MAIN_FIGURES}
+    return {f"{name}.svg": on_paper(drawing) for name, drawing in with_words.items()}
+
+
+def on_paper(drawing: Drawing) -> str:
+    """SVG whose letters are black."""
+    return drawing.svg.replace("color: #767676", "color: #000", 1)
+
+
+def write_tables(job: Job, as_csv: dict[str, pd.DataFrame], as_latex: dict[str, str]) -> None:
+    """Each table twice, by its name."""
+    for name in TABLES:
+        write_text(job.output(f"{name}.tex"), as_latex[name])
+        with replacing(job.output(f"{name}.csv")) as temporary:
+            as_csv[name].to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
 
 
 def report(job: Job) -> None:
@@ -69,14 +87,6 @@ def report(job: Job) -> None:
     summary = tables.summary(evaluations, s["subsets"])
     headline = tables.headline(summary, project)
     per_class = tables.per_class_iou(evaluations)
-    write_text(job.output("summary.tex"), latex.summary(summary, project))
-    write_text(job.output("per_class_iou.tex"), latex.per_class_iou(per_class, summary, project))
-    for name, content in (
-        ("per_class_iou.csv", per_class),
-        ("summary.csv", summary),
-    ):
-        with replacing(job.output(name)) as temporary:
-            content.to_csv(temporary, index=False, lineterminator="\n", float_format="%.4f")
     check = [job.input("check")] if job.has_input("check") else []
     files = [*check, *job.inputs("iou"), *job.inputs("health"), *job.inputs("audit")]
     records = records_behind(files)
@@ -94,8 +104,23 @@ def report(job: Job) -> None:
         RoundFiles(*who, stages) for who, stages in zip(s["evaluations"], s["stages"], strict=True)
     ]
     parts = page.read_parts(rounds, confusions, records, s["classes"], s["formats"])
+    write_tables(
+        job,
+        {
+            "summary": summary,
+            "per_class_iou": per_class,
+            **tidy.sections(s["classes"], checks, audits, parts),
+        },
+        {
+            "summary": latex.summary(summary, project),
+            "per_class_iou": latex.per_class_iou(per_class, summary, project),
+            **latex_sections.sections(project, checks, audits, parts),
+        },
+    )
     drawn = page.drawings(project, evaluations, audits, parts)
     pack(job.output(FIGURES), figure_files(drawn))
+    for name, text in main_figures(drawn).items():
+        write_text(job.output(name), text)
     known = facts(s, records)
     html = page.build(project, evaluations, missing, known, warnings, checks, audits, parts, drawn)
     write_text(job.output("index.html"), html)

@@ -13,16 +13,21 @@ KEY_FILE = "report.json"
 # How many figures there are depends on the results, and the files of a stage are fixed before it
 # runs: so they are one file, which is unpacked where people look for them.
 FIGURES = "figures.zip"
-# what the report stage writes beside settings.json
-REPORT_FILES = (
-    "index.html",
-    FIGURES,
-    "per_class_iou.csv",
-    "per_class_iou.tex",
-    "summary.csv",
-    "summary.tex",
-    "summary.txt",
+# tables of the report, each as CSV and as LaTeX
+TABLES = (
+    *("summary", "per_class_iou", "confusion", "health", "selection", "thresholds"),
+    *("pseudo_labels", "claim", "cost"),
 )
+TABLE_FILES = tuple(f"{name}.{kind}" for name in TABLES for kind in ("csv", "tex"))
+# Those that the engine's own report shows one by one, each a file whatever the results are: in one
+# that there are no numbers for it says so in words. People find all of them among FIGURES.
+MAIN_FIGURES = (
+    *("miou_over_rounds", "iou_per_class", "pseudo_label_accuracy", "images_selected"),
+    *("thresholds", "claim", "losses"),
+)
+MAIN_FIGURE_FILES = tuple(f"{name}.svg" for name in MAIN_FIGURES)
+# what the report stage writes beside settings.json
+REPORT_FILES = ("index.html", FIGURES, *MAIN_FIGURE_FILES, *TABLE_FILES, "summary.txt")
 
 
 def place(project: str) -> Path:
@@ -38,12 +43,12 @@ def published_key(project: str) -> str | None:
 
 
 def publish(files: Sequence[Path], project: str, key: str) -> Path:
-    """Copy a report's files to its stable place, each of them atomically, the figures unpacked
-    into a folder; return the place."""
+    """Copy a report's files to its stable place, each of them atomically, all figures unpacked
+    into a folder there; return the place."""
     target = place(project)
     # while files of two reports stand side by side, it is the report of neither
     (target / KEY_FILE).unlink(missing_ok=True)
-    copied = [file for file in files if file.name != FIGURES]
+    copied = [file for file in files if file.name not in (FIGURES, *MAIN_FIGURE_FILES)]
     for source in copied:
         with replacing(target / source.name) as temporary:
             shutil.copyfile(source, temporary)

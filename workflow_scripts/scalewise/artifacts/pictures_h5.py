@@ -1,4 +1,4 @@
-"""`pictures.h5`: a few validation images with label and prediction, for the report."""
+"""`pictures.h5`: a few validation images with label, prediction and entropy, for the report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,13 @@ import numpy as np
 from scalewise.artifacts import hdf5
 from scalewise.errors import UserError
 
-FORMAT = "scalewise pictures 1"
+FORMAT = "scalewise pictures 2"
 _LAYOUT = {
     "ids": (None, ("n",)),
     "image": (np.uint8, ("n", "h", "w", 3)),
     "label": (np.uint8, ("n", "h", "w")),
     "prediction": (np.uint8, ("n", "h", "w")),
+    "entropy": (np.float16, ("n", "h", "w")),
 }
 MAX_PIXELS = 500_000_000  # of all pictures: the report reads them as a whole
 
@@ -22,12 +23,14 @@ MAX_PIXELS = 500_000_000  # of all pictures: the report reads them as a whole
 @dataclass(frozen=True)
 class Pictures:
     """ids: n image ids; image uint8 (n, H, W, 3) RGB; label and prediction uint8 (n, H, W), class
-    index or 255."""
+    index or 255; entropy float16 (n, H, W), of the whole output at each pixel, normalised to 0..1
+    within the pixels of the picture that are predicted as the same class."""
 
     ids: list[str]
     image: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
+    entropy: np.ndarray
 
 
 def write(path: str | Path, pictures: Pictures) -> None:
@@ -40,7 +43,7 @@ def write(path: str | Path, pictures: Pictures) -> None:
     with hdf5.writing(path) as (file, _):
         file.attrs["format"] = FORMAT
         file["ids"] = np.array(pictures.ids, dtype=h5py.string_dtype())
-        for name in ("image", "label", "prediction"):
+        for name in ("image", "label", "prediction", "entropy"):
             file.create_dataset(name, data=getattr(pictures, name), compression="gzip")
 
 
@@ -55,4 +58,5 @@ def read(path: str | Path) -> Pictures:
             file["image"][:],
             file["label"][:],
             file["prediction"][:],
+            file["entropy"][:],
         )

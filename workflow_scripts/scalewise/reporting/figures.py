@@ -349,6 +349,15 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
         return Drawing(figure)
 
 
+def nothing(title: str) -> Drawing:
+    """In the place of a figure that there are no numbers for: says so."""
+    with styled():
+        figure = blank(5.4, 1.2, None)
+        words = f"{title}: there are no numbers to draw"
+        figure.text(0.5, 0.5, words, ha="center", va="center")
+        return Drawing(figure)
+
+
 def _range(values: pd.Series, zero: bool) -> tuple[float, float]:
     """The lowest and the highest of the values, and 0 if it is to be in between."""
     ends = [values.min(), values.max(), *([0.0] if zero else [])]

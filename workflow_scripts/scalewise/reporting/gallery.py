@@ -2,13 +2,15 @@
 
 Of the validation images that every evaluation keeps, those whose mean IoU changed most for the
 better, most for the worse, and by the median, between source-only and the last round of the first
-method; then others, evenly spread between. Of the target images, patches with their entropy and
-what of them teaches.
+method; then others, evenly spread between. Each with what every network predicts, and of the last
+one how unsure it is and what its round's thresholds would keep to teach. Of the target images,
+patches with their entropy and what of them teaches.
 """
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib
@@ -24,7 +26,9 @@ from scalewise.taxonomy import IGNORE
 
 LONGEST_SIDE = 384
 MOST_PATCHES = 3  # images of the target
+SHADES = 16
 IGNORE_COLOR = (0, 0, 0)
+_THRESHOLDS = ("compute_thresholds", "thresholds.csv")
 
 
 def picture_iou(label: np.ndarray, prediction: np.ndarray) -> float:
@@ -67,50 +71,59 @@ def choose(changes: Mapping[str, float], count: int) -> list[tuple[str, str]]:
     return [*said, *((name, "") for name in unknown)][:count]
 
 
-def build(project: Project, evaluations: Sequence[Evaluation], room: int) -> dict[str, Any] | None:
-    """The pictures of the lowest seed that has any: image, label, before, and each round after.
+@dataclass(frozen=True)
+class _Networks:
+    """What is shown of one seed: its source-only networks, each with the names of the experiments
+    that begin with it; and of each experiment the networks after that, or a ceiling's."""
+
+    seed: int
+    before: Sequence[tuple[list[str], Evaluation]]
+    after: Mapping[str, Sequence[Evaluation]]
+
+    @property
+    def all(self) -> list[Evaluation]:
+        return [e for _, e in self.before] + [e for own in self.after.values() for e in own]
+
+    def of_last_rounds(self) -> "_Networks":
+        return replace(self, after={name: own[-1:] for name, own in self.after.items()})
+
+
+def build(
+    project: Project,
+    evaluations: Sequence[Evaluation],
+    rounds: Sequence[RoundFiles],
+    room: int,
+) -> dict[str, Any] | None:
+    """The pictures: image, label, and of each seed what was predicted before and after each round;
+    and how unsure the first and the last network are, with what would be kept.
 
     Args:
         project: says how many pictures, and the order of the experiments.
         evaluations: those that are there.
+        rounds: where the thresholds of the rounds are, as far as they are.
         room: bytes that the pictures may take in the page. What does not fit is left out: first
-            further pictures, then, of the first one, the rounds before the last.
+            further seeds, then further pictures, then, of the first one, the rounds before the
+            last.
 
-    Returns: pictures (name, why, tiles, rows: of each experiment its tiles), seeds, rule, wanted
-    (how many pictures there would be); None where there is nothing to show.
+    Returns: pictures (name, why, tiles, views: of each seed its tiles, and rows: of each experiment
+    its tiles), experiments, seeds (those shown), seeds_wanted, rule, wanted (how many pictures
+    there would be); None where there is nothing to show.
     """
-    before: list[tuple[list[str], Evaluation]] = []
-    after: dict[str, list[Evaluation]] = {}
-    for experiment in project.experiments:
-        own = [e for e in evaluations if e.experiment == experiment["name"]]
-        own = sorted((e for e in own if e.pictures is not None), key=lambda e: (e.seed, e.round))
-        own = [e for e in own if e.seed == own[0].seed]
-        if experiment["name"] not in project.begun:
-            if own:
-                after[experiment["name"]] = own
-            continue
-        for evaluation in [e for e in own if e.round == 0]:
-            for names, other in before:
-                if _same_predictions(evaluation, other):
-                    names.append(experiment["name"])
-                    break
-            else:
-                before.append(([experiment["name"]], evaluation))
-        if any(e.round > 0 for e in own):
-            after[experiment["name"]] = [e for e in own if e.round > 0]
-    shown = [e for _, e in before] + [e for own in after.values() for e in own]
-    if not shown or project.gallery < 1:
+    kept = [e for e in evaluations if e.pictures is not None]
+    seeds = [_networks(project, kept, seed) for seed in sorted({e.seed for e in kept})]
+    if not seeds or project.gallery < 1:
         return None
-    changes, rule = _changes(project, before, after, shown[0])
+    first = seeds[0]
+    changes, rule = _changes(project, first)
     chosen = choose(changes, project.gallery)
+    tau = _Thresholds(rounds)
     palette = _palette(project.colors)
     pictures: list[dict[str, Any]] = []
     for name, why in chosen:
-        picture = _picture(name, why, before, after, shown[0], palette)
+        picture = _picture(name, why, first, tau, palette)
         size = _bytes(picture)
         if size > room and not pictures:
-            last = {experiment: own[-1:] for experiment, own in after.items()}
-            picture = _picture(name, why, before, last, shown[0], palette)
+            picture = _picture(name, why, first.of_last_rounds(), tau, palette)
             size = _bytes(picture)
         if size > room:
             break
@@ -118,29 +131,79 @@ def build(project: Project, evaluations: Sequence[Evaluation], room: int) -> dic
         pictures.append(picture)
     if not pictures:
         return None
+    shown = [first]
+    for networks in seeds[1:]:
+        views = [_view(picture["name"], networks, tau, palette) for picture in pictures]
+        room -= sum(map(_bytes, views))
+        if room < 0:
+            break
+        for picture, view in zip(pictures, views, strict=True):
+            picture["views"].append(view)
+        shown.append(networks)
     return {
         "pictures": pictures,
-        "experiments": list(after),
-        "seeds": sorted({e.seed for e in shown}),
+        "experiments": [
+            e["name"] for e in project.experiments if any(e["name"] in n.after for n in shown)
+        ],
+        "seeds": [networks.seed for networks in shown],
+        "seeds_wanted": len(seeds),
+        "kept": any("kept" in tile["caption"] for tile in _tiles(pictures[0])),
         "rule": rule,
         "wanted": len(chosen),
     }
 
 
-def _changes(
-    project: Project,
-    before: Sequence[tuple[list[str], Evaluation]],
-    after: Mapping[str, Sequence[Evaluation]],
-    first: Evaluation,
-) -> tuple[dict[str, float], str]:
+def _networks(project: Project, evaluations: Sequence[Evaluation], seed: int) -> _Networks:
+    """Those of one seed, in the order of the project."""
+    before: list[tuple[list[str], Evaluation]] = []
+    after: dict[str, list[Evaluation]] = {}
+    for experiment in project.experiments:
+        name = experiment["name"]
+        own = [e for e in evaluations if (e.experiment, e.seed) == (name, seed)]
+        own.sort(key=lambda e: e.round)
+        if name not in project.begun:
+            if own:
+                after[name] = own
+            continue
+        for evaluation in [e for e in own if e.round == 0]:
+            for names, other in before:
+                if _same_predictions(evaluation, other):
+                    names.append(name)
+                    break
+            else:
+                before.append(([name], evaluation))
+        if any(e.round > 0 for e in own):
+            after[name] = [e for e in own if e.round > 0]
+    return _Networks(seed, before, after)
+
+
+class _Thresholds:
+    """The thresholds of the rounds, float (K,); each file is read once."""
+
+    def __init__(self, rounds: Sequence[RoundFiles]):
+        self._files = {one.who: one.find(*_THRESHOLDS) for one in rounds}
+        self._known: dict[tuple[str, int, int], np.ndarray | None] = {}
+
+    def of(self, e: Evaluation) -> np.ndarray | None:
+        """Those of the round that made a network; None where there are none."""
+        who = (e.experiment, e.seed, e.round)
+        if who not in self._known:
+            path = self._files.get(who)
+            rows = thresholds_csv.read(path) if path else []
+            self._known[who] = np.array([row.tau for row in rows]) if rows else None
+        return self._known[who]
+
+
+def _changes(project: Project, networks: _Networks) -> tuple[dict[str, float], str]:
     """Picture -> how much its mean IoU changed; and between what, in words."""
+    first = networks.all[0].pictures["ids"]
     names = [e["name"] for e in project.experiments if e.get("role") == "method"]
     names += [e["name"] for e in project.experiments if e["name"] not in names]
     for name in names:
-        start = next((e for who, e in before if name in who), None)
-        if start is None or name not in after:
+        start = next((e for who, e in networks.before if name in who), None)
+        if start is None or name not in networks.after:
             continue
-        end = after[name][-1]
+        end = networks.after[name][-1]
         ious = [
             {
                 picture: picture_iou(e.pictures["label"][i], e.pictures["prediction"][i])
@@ -150,51 +213,80 @@ def _changes(
         ]
         changes = {
             picture: ious[1].get(picture, np.nan) - ious[0].get(picture, np.nan)
-            for picture in first.pictures["ids"]
+            for picture in first
         }
         return changes, f"between source-only and round {end.round} of {name}"
-    return dict.fromkeys(first.pictures["ids"], np.nan), ""
+    return dict.fromkeys(first, np.nan), ""
 
 
 def _picture(
-    name: str,
-    why: str,
-    before: Sequence[tuple[list[str], Evaluation]],
-    after: Mapping[str, Sequence[Evaluation]],
-    first: Evaluation,
-    palette: bytes,
+    name: str, why: str, networks: _Networks, tau: _Thresholds, palette: bytes
 ) -> dict[str, Any]:
-    content = first.pictures
+    content = networks.all[0].pictures
     i = list(content["ids"]).index(name)
     tiles = [
         {"caption": "image", "png": photo(content["image"][i])},
         {"caption": "label", "png": label_map(content["label"][i], palette)},
     ]
-    for names, evaluation in before:
-        which = "source-only" if len(before) == 1 else f"source-only ({', '.join(names)})"
+    view = _view(name, networks, tau, palette)
+    return {"name": name, "why": why, "tiles": tiles, "views": [view]}
+
+
+def _view(name: str, networks: _Networks, tau: _Thresholds, palette: bytes) -> dict[str, Any]:
+    """What the networks of one seed say of a picture: seed, tiles (source-only), rows."""
+    tiles = []
+    for names, evaluation in networks.before:
+        alone = len(networks.before) == 1
+        which = "source-only" if alone else f"source-only ({', '.join(names)})"
         tiles += _prediction(evaluation, name, which, palette)
+        tiles += _unsure(evaluation, name, which, None, palette)
     rows = []
-    for experiment, own in after.items():
+    for experiment, own in networks.after.items():
         of_row = []
         for e in own:
             caption = f"{experiment}, round {e.round}" if e.round else experiment
             of_row += _prediction(e, name, caption, palette)
+        last = own[-1]
+        caption = f"round {last.round}" if last.round else experiment
+        of_row += _unsure(last, name, caption, tau.of(last), palette)
         rows.append({"name": experiment, "tiles": of_row})
-    return {"name": name, "why": why, "tiles": tiles, "rows": rows}
+    return {"seed": networks.seed, "tiles": tiles, "rows": rows}
+
+
+def _tiles(picture: Mapping[str, Any]) -> list[dict[str, str]]:
+    """All tiles of a picture, or of the view of one seed."""
+    found = [*picture["tiles"], *(tile for row in picture.get("rows", ()) for tile in row["tiles"])]
+    return [*found, *(tile for view in picture.get("views", ()) for tile in _tiles(view))]
 
 
 def _bytes(picture: Mapping[str, Any]) -> int:
-    tiles = [*picture["tiles"], *(tile for row in picture["rows"] for tile in row["tiles"])]
-    return sum(len(tile["png"]) + 200 for tile in tiles)
+    return sum(len(tile["png"]) + 250 for tile in _tiles(picture))
+
+
+def _number_of(evaluation: Evaluation, name: str) -> int | None:
+    ids = list(evaluation.pictures["ids"])
+    return ids.index(name) if name in ids else None
 
 
 def _prediction(
     evaluation: Evaluation, name: str, caption: str, palette: bytes
 ) -> list[dict[str, str]]:
-    if name not in evaluation.pictures["ids"]:
+    i = _number_of(evaluation, name)
+    if i is None:
         return []
-    i = list(evaluation.pictures["ids"]).index(name)
     return [{"caption": caption, "png": label_map(evaluation.pictures["prediction"][i], palette)}]
+
+
+def _unsure(
+    evaluation: Evaluation, name: str, which: str, tau: np.ndarray | None, palette: bytes
+) -> list[dict[str, str]]:
+    """The entropy of a network, and what of its prediction thresholds would keep to teach."""
+    i = _number_of(evaluation, name)
+    if i is None:
+        return []
+    predicted, entropy = (evaluation.pictures[n][i] for n in ("prediction", "entropy"))
+    tiles = [{"caption": f"entropy, {which}", "png": shades(entropy)}]
+    return tiles if tau is None else [*tiles, _kept(predicted, entropy, tau, "would be", palette)]
 
 
 def _same_predictions(one: Evaluation, other: Evaluation) -> bool:
@@ -231,9 +323,7 @@ def patches(
         own = [
             r
             for r in rounds
-            if r.experiment == experiment["name"]
-            and r.find(*PATCHES)
-            and r.find("compute_thresholds", "thresholds.csv")
+            if r.experiment == experiment["name"] and r.find(*PATCHES) and r.find(*_THRESHOLDS)
         ]
         if own:
             seed = min(r.seed for r in own)
@@ -272,9 +362,6 @@ def patches(
     return found
 
 
-_THRESHOLDS = ("compute_thresholds", "thresholds.csv")
-
-
 def _spread(items: Sequence[str], count: int) -> list[str]:
     """The first, the last, and others evenly between; at most `count`."""
     if len(items) <= count:
@@ -288,22 +375,32 @@ def _patch(
     """The tiles of the first patch of an image."""
     number = reader.image_id.index(image)
     patch = reader.patch(number, ("image", "predicted", "entropy"))
-    predicted, entropy = patch["predicted"], patch["entropy"].astype(np.float32)
-    known = predicted != IGNORE
-    limit = np.where(known, tau[np.where(known, predicted, 0)].astype(np.float32), -np.inf)
-    # as in training: not a number is where one class has one entropy alone, and counts as sure
-    kept = known & (np.nan_to_num(entropy, nan=0.0, posinf=np.inf) < limit)
-    share = cells.share(kept.sum() / max(known.sum(), 1))
+    predicted, entropy = patch["predicted"], patch["entropy"]
     palette = _palette(project.colors)
     return [
         {"caption": "image", "png": photo(patch["image"])},
         {"caption": "predicted", "png": label_map(predicted, palette)},
-        {"caption": "entropy, bright: unsure", "png": shades(np.clip(entropy, 0, 1))},
-        {
-            "caption": f"kept to teach: {share} %",
-            "png": label_map(np.where(kept, predicted, IGNORE), palette),
-        },
+        {"caption": "entropy, bright: unsure", "png": shades(entropy)},
+        _kept(predicted, entropy, tau, "", palette),
     ]
+
+
+def _kept(
+    predicted: np.ndarray, entropy: np.ndarray, tau: np.ndarray, verb: str, palette: bytes
+) -> dict[str, str]:
+    """The tile of what is sure enough to teach.
+
+    Args:
+        predicted: uint8 (H, W), class index or 255; entropy: (H, W) float, normalised; tau: (K,).
+    """
+    known = predicted != IGNORE
+    limit = np.where(known, tau[np.where(known, predicted, 0)].astype(np.float32), -np.inf)
+    # as in training: not a number is where one class has one entropy alone, and counts as sure
+    entropy = np.nan_to_num(entropy.astype(np.float32), nan=0.0, posinf=np.inf)
+    kept = known & (entropy < limit)
+    share = cells.share(kept.sum() / max(known.sum(), 1))
+    png = label_map(np.where(kept, predicted, IGNORE), palette)
+    return {"caption": f"{verb} kept to teach: {share} %".strip(), "png": png}
 
 
 # --- images as text -------------------------------------------------------------------------------
@@ -332,10 +429,15 @@ def label_map(classes: np.ndarray, palette: bytes) -> str:
 
 
 def shades(values: np.ndarray) -> str:
-    """A (H, W) float map of 0..1 as a palette PNG data URI, in the shades of `figures.SCALE`."""
-    scale = matplotlib.colormaps[figures.SCALE](np.arange(256))[:, :3]
-    indices = np.round(255 * np.nan_to_num(values)).astype(np.uint8)
-    return label_map(indices, np.round(255 * scale).astype(np.uint8).tobytes())
+    """A (H, W) float map of 0..1, cut off there, as a palette PNG data URI in `SHADES` shades of
+    `figures.SCALE`: with more of them it would be larger than all other maps together."""
+    image = Image.fromarray(np.clip(np.nan_to_num(values.astype(np.float32), posinf=1.0), 0, 1))
+    # of several pixels that become one the mean: single ones would be noise
+    small = np.asarray(image.resize(_size(image), Image.Resampling.BOX))
+    scale = matplotlib.colormaps[figures.SCALE](np.linspace(0, 1, SHADES))[:, :3]
+    palette = np.zeros((256, 3), np.uint8)
+    palette[:SHADES] = np.round(255 * scale)
+    return label_map(np.round((SHADES - 1) * small).astype(np.uint8), palette.tobytes())
 
 
 def _size(image: Image.Image) -> tuple[int, int]:

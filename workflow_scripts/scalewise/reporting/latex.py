@@ -1,4 +1,7 @@
-r"""The report's tables for a paper: LaTeX with \toprule and the like, of the package booktabs."""
+r"""Tables for a paper: LaTeX with \toprule and the like, of the package booktabs.
+
+The summary, and the IoU of the classes; `latex_sections` has the tables of the other sections.
+"""
 
 import math
 import re
@@ -10,6 +13,7 @@ import pandas as pd
 from scalewise.reporting.tables import Project, headline
 
 NONE = "--"
+SPREAD = "mean over seeds, ± the sample standard deviation; the best in bold"
 _ESCAPES = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -31,21 +35,19 @@ def escaped(text: str) -> str:
     return re.sub(r"([-'`,])(?=\1)", r"\1{}", text)  # two of them would become one sign
 
 
-def number(mean: float, sd: float = math.nan, best: bool = False, sign: bool = False) -> str:
-    """One decimal, `± sd` where there is one, the mean in bold where it is the best."""
+def number(
+    mean: float, sd: float = math.nan, best: bool = False, sign: bool = False, digits: int = 1
+) -> str:
+    """So many decimals, `± sd` where there is one, the mean in bold where it is the best."""
     if math.isnan(mean):
         return NONE
-    text = _rounded(mean, sign)
+    value = round(mean, digits) + 0.0  # no minus before 0.0
+    text = f"{value:+.{digits}f}" if sign and value else f"{value:.{digits}f}"
     text = rf"\mathbf{{{text}}}" if best else text
-    return f"${text}$" if math.isnan(sd) else rf"${text} \pm {sd:.1f}$"
+    return f"${text}$" if math.isnan(sd) else rf"${text} \pm {sd:.{digits}f}$"
 
 
-def _rounded(value: float, sign: bool = False) -> str:
-    value = round(value, 1) + 0.0  # no minus before 0.0
-    return f"{value:+.1f}" if sign and value else f"{value:.1f}"
-
-
-def _best(values: Sequence[float]) -> list[bool]:
+def best_of(values: Sequence[float]) -> list[bool]:
     """Which values are the highest as they are printed; none where there is nothing to choose."""
     printed = [round(v, 1) for v in values]
     known = [v for v in printed if not math.isnan(v)]
@@ -62,7 +64,7 @@ def summary(table: pd.DataFrame, project: Project) -> str:
     """
     rows = headline(table, project).to_dict("records")
     rows = [{**row, **_ended(row)} for row in rows]
-    best = {name: _best([row[name] for row in rows]) for name in ("result", "gain")}
+    best = {name: best_of([row[name] for row in rows]) for name in ("result", "gain")}
     lines = [
         [
             escaped(_titled(row)),
@@ -77,11 +79,11 @@ def summary(table: pd.DataFrame, project: Project) -> str:
     for line, row in zip(lines, rows, strict=True):
         line += [number(row["over_free_control"], sign=True)] if free else []
     over = escaped(project.class_sets[project.headline])
-    note = f"mIoU in percent over {over} after the last round; gain: over source-only"
+    note = f"mIoU in percent over {over} after the last round; gain: over source-only: {SPREAD}"
     heads = ["experiment", "seeds", "source-only", "last round", "gain"]
     if free:
         heads.append(f"over {escaped(free)}")
-    return _tabular(heads, [lines], note)
+    return tabular(heads, [lines], note)
 
 
 def _titled(row: Mapping[str, Any]) -> str:
@@ -120,8 +122,8 @@ def per_class_iou(per_class: pd.DataFrame, table: pd.DataFrame, project: Project
         )
         for which, title in project.class_sets.items()
     ]
-    note = "IoU in percent after the last round"
-    return _tabular(["class", *map(escaped, names)], [classes, totals], note)
+    note = f"IoU in percent after the last round: {SPREAD}"
+    return tabular(["class", *map(escaped, names)], [classes, totals], note)
 
 
 def _last(table: pd.DataFrame, experiment: str) -> pd.DataFrame:
@@ -133,26 +135,46 @@ def _last(table: pd.DataFrame, experiment: str) -> pd.DataFrame:
 def _row(name: str, columns: Sequence[pd.Series]) -> list[str]:
     columns = [column.astype(float).dropna() for column in columns]
     means = [float(column.mean()) for column in columns]
-    cells = zip(columns, means, _best(means), strict=True)
+    cells = zip(columns, means, best_of(means), strict=True)
     return [name, *(number(mean, float(c.std(ddof=1)), best) for c, mean, best in cells)]
 
 
-def _tabular(heads: Sequence[str], parts: Sequence[Sequence[Sequence[str]]], note: str) -> str:
-    """The table; parts are set apart by a rule."""
+def tabular(
+    heads: Sequence[str],
+    parts: Sequence[Sequence[Sequence[str]]],
+    note: str,
+    *,
+    above: Sequence[tuple[str, int]] = (),
+    columns: str = "",
+) -> str:
+    """The table; parts are set apart by a rule.
+
+    Args:
+        heads: of the columns; parts: rows of cells, all of it LaTeX.
+        note: a comment: what the numbers are.
+        above: heads of the columns from the second on, each over so many of them.
+        columns: letters of the alignment; else the first is to the left, the others to the right.
+    """
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(cells) + r" \\"
 
+    groups, rules, first = [""], [], 2
+    for text, span in above:
+        groups.append(rf"\multicolumn{{{span}}}{{c}}{{{text}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + span - 1}}}")
+        first += span
     bodies = ["\n".join(map(line, part)) for part in parts if part]
     return "\n".join(
         [
             r"% needs \usepackage{booktabs} and, for some names, \usepackage[T1]{fontenc}",
-            f"% {note}: mean over seeds, ± the sample standard deviation; the best in bold",
-            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            f"% {note}",
+            rf"\begin{{tabular}}{{{columns or 'l' + 'r' * (len(heads) - 1)}}}",
             r"\toprule",
+            *([line(groups), "".join(rules)] if above else []),
             line(heads),
             r"\midrule",
-            "\n\\midrule\n".join(bodies),
+            *(["\n\\midrule\n".join(bodies)] if bodies else []),
             r"\bottomrule",
             r"\end{tabular}",
             "",

@@ -215,7 +215,7 @@ def build(
         "checked": "check_data" in warnings,
         "warnings": {stage: said for stage, said in warnings.items() if said},
         "measures": list(MEASURES.values()),
-        "health": _health(checks, order),
+        "health": health_rows(checks, order),
         "unchecked": _unchecked(checks, missing),
         "audits": quality.tables(audits, order),
         "left_out": [name for name in order if name not in barred],
@@ -251,7 +251,7 @@ def build(
     # a fifth for the patches; what they leave is for the pictures
     patches = gallery.patches(project, parts.rounds, room // 5)
     room -= sum(len(t["png"]) + 300 for p in patches or [] for i in p["images"] for t in i["tiles"])
-    pictures = gallery.build(project, evaluations, room)
+    pictures = gallery.build(project, evaluations, parts.rounds, room)
     return template.render({**context, "gallery": pictures, "patches": patches})
 
 
@@ -348,7 +348,7 @@ def _means(table: pd.DataFrame, project: Project) -> list[dict[str, Any]]:
     return [{"name": name, "cells": own} for name, own in lines.items()]
 
 
-def _health(checks: Sequence[Check], order: Sequence[str]) -> list[dict[str, Any]]:
+def health_rows(checks: Sequence[Check], order: Sequence[str]) -> list[dict[str, Any]]:
     """Of each experiment whose rounds were checked: a row for each seed and round, a cell for each
     measure."""
     tables = []

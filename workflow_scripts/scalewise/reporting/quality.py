@@ -14,15 +14,17 @@ from scalewise.taxonomy import ALL_CLASSES
 
 
 def table(audits: Sequence[Audit]) -> pd.DataFrame:
-    """Columns experiment, seed, round, class (without the sum over all), accuracy_kept, accuracy,
-    kept_share (percent; NaN where there is no pixel)."""
+    """Columns experiment, seed, round, class (without the sum over all), and of `audit.csv` the
+    counts and accuracy_kept, accuracy, kept_share (percent; NaN where there is no pixel)."""
+    columns = ("seen", "kept", "right", "right_kept", "ignored")
+    columns += ("kept_share", "accuracy_kept", "accuracy")
     rows = [
-        (a.experiment, a.seed, a.round, row.name, row.accuracy_kept, row.accuracy, row.kept_share)
+        (a.experiment, a.seed, a.round, row.name, *(getattr(row, name) for name in columns))
         for a in audits
         for row in a.rows
         if row.name != ALL_CLASSES
     ]
-    return frame(rows, "class", "accuracy_kept", "accuracy", "kept_share")
+    return frame(rows, "class", *columns)
 
 
 def tables(audits: Sequence[Audit], order: Sequence[str]) -> list[dict[str, Any]]:

@@ -55,15 +55,25 @@ def selects_nothing(own: pd.DataFrame) -> list[str]:
     return said
 
 
+def overall(table: pd.DataFrame) -> pd.DataFrame:
+    """Of each round all images and pixels, whatever they were taken for.
+
+    Returns:
+        Columns experiment, seed, round, images, seen, taught. The last two are NaN in rounds
+        without patches.
+    """
+    return table.groupby(["experiment", "seed", "round"], as_index=False, sort=False).agg(
+        images=("selected", "first"),
+        seen=("seen", lambda v: v.sum(min_count=1)),
+        taught=("taught", lambda v: v.sum(min_count=1)),
+    )
+
+
 def tables(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Of each experiment that selected: classes x rounds, means over seeds; and a row for all."""
     found = []
     for own, shown in by_class(table, experiments, _cell):
-        total = own.groupby(["seed", "round"], as_index=False).agg(
-            images=("selected", "first"),
-            seen=("seen", lambda v: v.sum(min_count=1)),
-            taught=("taught", lambda v: v.sum(min_count=1)),
-        )
+        total = overall(own)
         found.append(
             {
                 **shown,

@@ -33,7 +33,8 @@ class Evaluation:
             the class occurs neither in the labels nor in the predictions), intersection, union
             and pixels (label pixels of the class).
         pictures: None, or a few examples: "ids" (list of n str), "image" (n, H, W, 3) uint8,
-            "label" and "prediction" (n, H, W) uint8 with a class index or 255 for ignored pixels.
+            "label" and "prediction" (n, H, W) uint8 with a class index or 255 for ignored pixels,
+            "entropy" (n, H, W) float16, normalised to 0..1 within each predicted class.
     """
 
     experiment: str
