@@ -70,6 +70,14 @@ def test_a_finished_file_takes_the_place_of_the_old_one_and_makes_its_folder(tmp
     assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
+def test_a_file_may_be_read_by_whom_the_user_lets_read_files(tmp_path):
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "secretive") as temporary:
+        temporary.touch(mode=0o600)
+    modes = [(tmp_path / name).stat().st_mode for name in ("plain", "secretive")]
+    assert modes[0] == modes[1]
+
+
 def test_a_block_that_writes_nothing_is_an_error_and_makes_no_file(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "x"):
         pass

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from scalewise.errors import number_of
 
+_UMASK = os.umask(0)  # it can only be read by setting it
+os.umask(_UMASK)
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -22,6 +25,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_UMASK)  # safetensors lets nobody else read
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except Exception as error:
