@@ -832,6 +832,10 @@ def test_a_ceiling_has_the_target_set_in_place_of_the_source_and_no_round(load_t
     kept = {"exclude": {"data": {"source", "source_size"}, "rounds": {"portions"}}}
     assert top.model_dump(**kept) == lse.model_dump(**kept)
     assert project.experiments[1].differences == {"data.source": "the target set, with its labels"}
+    says = CEILING.replace("}", ", rounds: {portions: [0.1]}, data: {source: {images: 3}}}")
+    assert load_text(f"experiments: [{{name: lse}}, {says}]").experiments[1].differences == {
+        "data.source": "the target set, with its labels"
+    }
     assert project.settings.data == lse.data
 
 
@@ -871,8 +875,10 @@ def test_a_ceiling_needs_labels_of_the_target_where_no_other_row_does(load_text,
     )
     assert load_text(data % ("", "")).settings.data.target.labels is None
     said = message(data % ("", f", {CEILING}"))
-    assert said.startswith("mine.yaml: experiment 'top': data.")
-    assert "labels: this set needs labels" in said
+    assert said == (
+        "mine.yaml: experiment 'top': data.target.labels: this set needs labels for the ceiling, "
+        "which is trained on them: say where they are, as in labels/{id}.png"
+    )
     top = load_text(data % (f", {labels}", f", {CEILING}")).experiments[1].settings.data
     assert config.layout(top, top.source).label_ids == {0: 0, 7: 1}
 

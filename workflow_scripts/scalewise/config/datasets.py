@@ -415,6 +415,8 @@ def check_classes(data: DataSettings, where: str) -> None:
         for_audit = " for its audit" if name == "target" else ""
         found = layout(data, dataset)
         labelled[name] = found.classes
+        if name == "source" and dataset == data.target.model_copy(update={"audit": False}):
+            name, for_audit = "target", " for the ceiling, which is trained on them"
         if found.labels is None:
             raise ConfigError(
                 f"{where}.{name}.labels: this set needs labels{for_audit}: say where they are, as "

@@ -180,6 +180,7 @@ def _experiment(
     differences = _flat(changes, resolved.model_dump(mode="json"))
     if row.role == "ceiling":
         resolved = _on_target_labels(resolved)
+        differences = {k: v for k, v in differences.items() if not k.startswith(_NOT_OF_A_CEILING)}
         differences["data.source"] = "the target set, with its labels"
     for key in ("validation", "classes", "subsets", "root", "on_problem"):
         if getattr(resolved.data, key) != getattr(settings.data, key):
@@ -211,6 +212,10 @@ def _experiment(
             "retraining.carry_optimizer would not carry on: set one of them otherwise"
         )
     return Experiment(row.name, row.role, row.description, resolved, differences)
+
+
+# what a ceiling's row may say without a say
+_NOT_OF_A_CEILING = ("data.source", "rounds.", "source_training.weights")
 
 
 def _on_target_labels(settings: ExperimentSettings) -> ExperimentSettings:
