@@ -20,7 +20,7 @@ from pathlib import Path
 PLACE = Path("/etc/slurm")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 CORES, GPUS, MODEL = 8, 2, "pretended"
-KILL_WAIT = 5  # seconds between the signal to stop and the one that kills
+KILL_WAIT = 30  # seconds between the signal to stop and the one that kills
 
 _SLURM_CONF = """\
 ClusterName=pretended
