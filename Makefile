@@ -18,13 +18,20 @@ quoted = '$(subst ','\'',$(value $1))'
 CONFIGFILE = $(if $(value CONFIG),--configfile $(call quoted,CONFIG))
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --resources gpu=$(GPUS) $(CONFIGFILE) $(ARGS)
 
+# in process ids of its own, all of which end with it
+ISOLATED = $(shell unshare --pid --fork --kill-child --mount-proc true 2>/dev/null && echo unshare --pid --fork --kill-child --mount-proc)
+
 # files of tests side by side, a process for each core
 PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(CORES) --maxprocesses 8
 
-.PHONY: run study segformer test test-all report explain watch rerun compare clean-unused predict export check format settings rerun-table lock clean-environment
+.PHONY: run run-slurm study segformer test test-all test-slurm report explain watch rerun compare clean-unused predict export check format settings rerun-table lock clean-environment
 
 run: .venv/ready
 	@$(SNAKEMAKE)
+
+# The same on a cluster with Slurm (docs/cluster.md), from a machine that submits jobs.
+run-slurm: .venv-slurm/ready
+	@.venv-slurm/bin/python -m snakemake --workflow-profile profiles/slurm $(CONFIGFILE) $(ARGS)
 
 # What network.name: segformer needs, into the same environment: once.
 segformer: .venv/segformer
@@ -82,6 +89,14 @@ test: .venv/segformer
 test-all: .venv/segformer
 	@$(PYTEST) $(ARGS)
 
+# profiles/slurm on a Slurm of this machine alone, with two pretended GPUs: it needs Debian and root, and
+# is skipped elsewhere. It is installed where it is missing; every process ends with the tests.
+SLURM = slurm-wlm munge
+test-slurm: .venv-slurm/ready
+	@command -v slurmctld >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SLURM) >/dev/null; }
+	@SCALEWISE_SLURM=1 timeout -s KILL 2400 $(ISOLATED) .venv-slurm/bin/python -m pytest -rs tests/test_slurm.py $(ARGS)
+
 check: .venv/ready
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
@@ -108,6 +123,15 @@ rerun-table: .venv/ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
 
+# On top of .venv and not in it, where the plugin would make every start of snakemake 10 s longer that
+# finds no scheduler.
+.venv-slurm/ready: requirements-slurm.lock .venv/ready
+	@$(BIN)/python -m venv --without-pip .venv-slurm
+	@.venv-slurm/bin/python -c 'import sysconfig, pathlib; here = pathlib.Path(sysconfig.get_path("purelib")); \
+	  (here / "beneath.pth").write_text(str(here).replace(".venv-slurm", ".venv") + "\n")'
+	@$(BIN)/python -m pip --python .venv-slurm/bin/python install --quiet --disable-pip-version-check -r requirements-slurm.lock
+	@touch $@
+
 .venv/segformer: requirements-segformer.lock .venv/ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-segformer.lock
 	@touch $@
@@ -117,9 +141,12 @@ lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet -r requirements.in
 	.venv-lock/bin/python workflow_scripts/write_lock.py
+	.venv-lock/bin/python -m pip install --quiet -r requirements.lock -r requirements-slurm.in
+	.venv-lock/bin/python workflow_scripts/write_lock.py slurm
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet -r requirements.lock -r requirements-segformer.in
 	.venv-lock/bin/python workflow_scripts/write_lock.py segformer
 	rm -rf .venv-lock
 
 clean-environment:
-	rm -rf .venv
+	rm -rf .venv .venv-slurm

@@ -11,6 +11,14 @@ min_version("9.27")
 report: "captions/workflow.rst"
 
 
+# seconds on one core: beside a scheduler they run where snakemake does
+localrules:
+    check_data,
+    select_images,
+    check_round,
+    accept_round,
+
+
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/source.smk"

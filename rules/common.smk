@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 from scalewise import workflow as planning
 from scalewise.config import ConfigError
 from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE, folder_of
+from scalewise.scheduling import requests
 
 # Threads that wait must not spin on a core that another job was given; looking a thousand times
 # before sleeping costs a neighbour little and makes a training step of two threads a fifth faster.
@@ -136,13 +137,16 @@ def command(name, *options):
     )
 
 
-GPUS = PLAN.project.settings.resources.gpus_per_job
-THREADS = PLAN.project.settings.resources.threads
-SAVING = f"--save-minutes {PLAN.project.settings.resources.save_minutes:g}"
-if PLAN.project.settings.resources.save_steps:
-    SAVING = f"--save-steps {PLAN.project.settings.resources.save_steps}"
+RESOURCES = PLAN.project.settings.resources
+OTHER_JOB = requests(RESOURCES, network=False)
+NETWORK_JOB = requests(RESOURCES, network=True)
+ONE_DEVICE_JOB = NETWORK_JOB | {"gpu": 1}  # goes through its images once and in order
+THREADS = RESOURCES.threads
+SAVING = f"--save-minutes {RESOURCES.save_minutes:g}"
+if RESOURCES.save_steps:
+    SAVING = f"--save-steps {RESOURCES.save_steps}"
 ON_DEVICE = f"--gpus {{resources.gpu}} {SAVING}"
-if not PLAN.project.settings.resources.deterministic:
+if not RESOURCES.deterministic:
     ON_DEVICE += " --any-order"
 
 

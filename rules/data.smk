@@ -11,6 +11,7 @@ rule make_streets:
         "../envs/scalewise.yaml"
     threads: 2
     resources:
+        **OTHER_JOB,
         what=title("make_streets"),
     params:
         stage=description("make_streets"),
@@ -33,6 +34,7 @@ rule scan_images:
         "../envs/scalewise.yaml"
     threads: 8
     resources:
+        **OTHER_JOB,
         what=title("scan_images"),
     params:
         stage=description("scan_images"),
@@ -55,6 +57,7 @@ rule scan_labels:
         "../envs/scalewise.yaml"
     threads: 8
     resources:
+        **OTHER_JOB,
         what=title("scan_labels"),
     params:
         stage=description("scan_labels"),
@@ -73,10 +76,12 @@ rule check_data:
         log_of("check_data"),
     benchmark:
         benchmark_of("check_data")
+    retries: 0
     conda:
         "../envs/scalewise.yaml"
     threads: 1
     resources:
+        **OTHER_JOB,
         what=title("check_data"),
     params:
         stage=description("check_data"),

@@ -11,8 +11,8 @@ rule evaluate:
         "../envs/scalewise.yaml"
     threads: THREADS
     resources:
+        **NETWORK_JOB,
         what=title("evaluate"),
-        gpu=GPUS,
     params:
         stage=description("evaluate"),
     message:

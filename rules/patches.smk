@@ -11,8 +11,8 @@ rule infer_patches:
         "../envs/scalewise.yaml"
     threads: THREADS
     resources:
+        **NETWORK_JOB,
         what=title("infer_patches"),
-        gpu=GPUS,
     params:
         stage=description("infer_patches"),
     message:
@@ -34,6 +34,7 @@ rule compute_thresholds:
         "../envs/scalewise.yaml"
     threads: 1
     resources:
+        **OTHER_JOB,
         what=title("compute_thresholds"),
     params:
         stage=description("compute_thresholds"),
@@ -52,10 +53,12 @@ rule check_round:
         log_of("check_round"),
     benchmark:
         benchmark_of("check_round")
+    retries: 0
     conda:
         "../envs/scalewise.yaml"
     threads: 1
     resources:
+        **OTHER_JOB,
         what=title("check_round"),
     params:
         stage=description("check_round"),
@@ -78,6 +81,7 @@ rule accept_round:
         "../envs/scalewise.yaml"
     threads: 1
     resources:
+        **OTHER_JOB,
         what=title("accept_round"),
     params:
         stage=description("accept_round"),
@@ -100,6 +104,7 @@ rule audit_pseudo_labels:
         "../envs/scalewise.yaml"
     threads: 1
     resources:
+        **OTHER_JOB,
         what=title("audit_pseudo_labels"),
     params:
         stage=description("audit_pseudo_labels"),

@@ -12,6 +12,7 @@ rule report:
         "../envs/scalewise.yaml"
     threads: 1
     resources:
+        **OTHER_JOB,
         what=title("report"),
     params:
         stage=description("report"),

@@ -11,8 +11,8 @@ rule retrain:
         "../envs/scalewise.yaml"
     threads: THREADS
     resources:
+        **NETWORK_JOB,
         what=title("retrain"),
-        gpu=GPUS,
     params:
         stage=description("retrain"),
     message:

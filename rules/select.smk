@@ -11,8 +11,8 @@ rule score_target:
         "../envs/scalewise.yaml"
     threads: THREADS
     resources:
+        **NETWORK_JOB,
         what=title("score_target"),
-        gpu=GPUS,
     params:
         stage=description("score_target"),
     message:
@@ -34,6 +34,7 @@ rule select_images:
         "../envs/scalewise.yaml"
     threads: 1
     resources:
+        **OTHER_JOB,
         what=title("select_images"),
     params:
         stage=description("select_images"),

@@ -11,8 +11,8 @@ rule train_source:
         "../envs/scalewise.yaml"
     threads: THREADS
     resources:
+        **NETWORK_JOB,
         what=title("train_source"),
-        gpu=GPUS,
     params:
         stage=description("train_source"),
     message:
@@ -34,6 +34,7 @@ rule import_weights:
         "../envs/scalewise.yaml"
     threads: 1
     resources:
+        **OTHER_JOB,
         what=title("import_weights"),
     params:
         stage=description("import_weights"),
@@ -56,8 +57,8 @@ rule reestimate_batchnorm:
         "../envs/scalewise.yaml"
     threads: THREADS
     resources:
+        **ONE_DEVICE_JOB,
         what=title("reestimate_batchnorm"),
-        gpu=1,
     params:
         stage=description("reestimate_batchnorm"),
     message:

@@ -402,7 +402,10 @@ SETTINGS = [
         NOTHING,
         {
             **under("resources", threads=2, gpus_per_job=2, save_minutes=1, save_steps=10),
-            "resources.deterministic": False,
+            **under("resources", deterministic=False, max_runtime=600, gpu_model="a100"),
+            **under("resources", account="ours"),
+            "resources.network_jobs": {"mem_mb": 9000, "runtime": 9, "partition": "gpu"},
+            "resources.other_jobs": {"mem_mb": 900, "runtime": 9, "partition": "cpu"},
         },
     ),
 ]  # fmt: skip

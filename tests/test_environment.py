@@ -12,10 +12,16 @@ from write_lock import beyond, conda_file, lock_file, read_pins
 ROOT = Path(__file__).resolve().parents[1]
 PINS = read_pins((ROOT / "requirements.lock").read_text())
 SEGFORMER_PINS = read_pins((ROOT / "requirements-segformer.lock").read_text())
+SLURM_PINS = read_pins((ROOT / "requirements-slurm.lock").read_text())
 
 
 @pytest.mark.parametrize(
-    ("name", "pins"), [("requirements", PINS), ("requirements-segformer", SEGFORMER_PINS)]
+    ("name", "pins"),
+    [
+        ("requirements", PINS),
+        ("requirements-segformer", SEGFORMER_PINS),
+        ("requirements-slurm", SLURM_PINS),
+    ],
 )
 def test_every_requirement_is_pinned(name, pins):
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
@@ -31,9 +37,10 @@ def test_torch_and_transformers_are_pinned_to_the_tested_versions():
     assert PACKAGE in (ROOT / "requirements-segformer.in").read_text()
 
 
-def test_what_only_segformer_needs_is_in_its_own_list_alone():
-    names = [pin.split("==")[0] for pin in (*PINS, *SEGFORMER_PINS)]
-    assert len(set(names)) == len(names)
+def test_what_only_segformer_or_slurm_needs_is_in_its_own_list_alone():
+    for extra in (SEGFORMER_PINS, SLURM_PINS):
+        names = [pin.split("==")[0] for pin in (*PINS, *extra)]
+        assert len(set(names)) == len(names)
     assert beyond(["a==1", "b==2", "c==3"], ["a==1", "c==3"]) == ["b==2"]
     with pytest.raises(ValueError, match="c==3"):
         beyond(["a==1", "b==2", "c==4"], ["a==1", "c==3"])

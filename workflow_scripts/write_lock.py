@@ -1,8 +1,8 @@
 """write_lock: pin what is installed beside this Python.
 
-Called twice by `make lock`: where requirements.in was resolved it writes requirements.lock; with
-`segformer`, where requirements-segformer.in was added to that, it writes what came on top into
-requirements-segformer.lock, and all of it into envs/scalewise.yaml.
+Called by `make lock`: where requirements.in was resolved it writes requirements.lock; with
+`segformer` or `slurm`, where requirements-<that>.in was added to that, it writes what came on top
+into requirements-<that>.lock; of segformer all of it into envs/scalewise.yaml too.
 """
 
 import subprocess
@@ -45,21 +45,22 @@ def beyond(pins: list[str], lock: list[str]) -> list[str]:
     return [pin for pin in pins if pin not in lock]
 
 
-def main(extra: bool) -> None:
+def main(extra: str | None) -> None:
     frozen = subprocess.run(
         [sys.executable, "-m", "pip", "freeze"], check=True, capture_output=True, text=True
     ).stdout
     # the same torch has another local version for each kind of device
     pins = read_pins(frozen.replace("+cpu", ""))
     lock = ROOT / "requirements.lock"
-    if not extra:
+    if extra is None:
         lock.write_text(lock_file(pins, "requirements"))
         return
     common = read_pins(lock.read_text())
-    more = beyond(pins, common)
-    (ROOT / "requirements-segformer.lock").write_text(lock_file(more, "requirements-segformer"))
-    (ROOT / "envs" / "scalewise.yaml").write_text(conda_file([*common, *more]))
+    more, name = beyond(pins, common), f"requirements-{extra}"
+    (ROOT / f"{name}.lock").write_text(lock_file(more, name))
+    if extra == "segformer":
+        (ROOT / "envs" / "scalewise.yaml").write_text(conda_file([*common, *more]))
 
 
 if __name__ == "__main__":
-    main(extra=sys.argv[1:] == ["segformer"])
+    main(next(iter(sys.argv[1:]), None))

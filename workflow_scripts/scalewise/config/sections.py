@@ -595,6 +595,16 @@ class ReportSettings(Section):
     )
 
 
+class RequestSettings(Section):
+    """What a kind of job asks a scheduler for (docs/cluster.md)."""
+
+    mem_mb: Count = Field(description="memory at its first try; half as much more at each other")
+    runtime: Count = Field(description="minutes at its first try; twice, three times as many later")
+    partition: OptionalText = Field(
+        default=None, description="of the cluster; null: the cluster's default"
+    )
+
+
 class ResourceSettings(Section):
     """What jobs use; no result depends on it."""
 
@@ -609,6 +619,20 @@ class ResourceSettings(Section):
     deterministic: Truth = Field(
         default=True, description="on CUDA the same bits in every run; false takes faster kernels"
     )
+    network_jobs: RequestSettings = Field(
+        default=RequestSettings(mem_mb=16000, runtime=480),
+        description="what jobs that run the network ask a scheduler for (docs/cluster.md)",
+    )
+    other_jobs: RequestSettings = Field(
+        default=RequestSettings(mem_mb=8000, runtime=60), description="and all others"
+    )
+    max_runtime: Count = Field(
+        default=1440, description="minutes that no try asks more than: the cluster's own limit"
+    )
+    gpu_model: OptionalText = Field(
+        default=None, description="kind of GPU to ask a scheduler for, by the cluster's name of it"
+    )
+    account: OptionalText = Field(default=None, description="of the cluster, to be charged")
 
 
 class ExperimentRow(BaseModel):
