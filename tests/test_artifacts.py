@@ -428,8 +428,8 @@ def test_no_patches_at_all_are_a_file_too(tmp_path):
 def test_a_file_of_another_format_is_no_file_of_patches(tmp_path):
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file["image_id"] = 1
-        file.attrs["format"] = "scalewise patches 2"
-    said = r"p\.h5: not a file of format 'scalewise patches 3', but of 'scalewise patches 2'"
+        file.attrs["format"] = "scalewise patches 3"
+    said = r"p\.h5: not a file of format 'scalewise patches 4', but of 'scalewise patches 3'"
     with pytest.raises(UserError, match=said):
         patches_h5.PatchReader(tmp_path / "p.h5")
 

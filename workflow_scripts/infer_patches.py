@@ -90,7 +90,7 @@ def infer(job: Job) -> None:
                         np.array(positions),
                         [t.numpy() for t in cut.image],
                         [t.cpu().numpy() for t in cut.predicted],
-                        [t.cpu().numpy() for t in cut.entropy],
+                        [t.half().cpu().numpy() for t in cut.entropy],
                         cut.labels.cpu().numpy(),
                         np.array([place for _, place in patches[number]]),
                     )

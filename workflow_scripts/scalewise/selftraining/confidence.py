@@ -8,6 +8,7 @@ from torch import Tensor
 
 # setting threshold.constant_entropy -> the normalised entropy where there is nothing to scale
 CONSTANT_ENTROPY = {"zero": 0.0, "nan": math.nan}
+BLOCK = 1 << 13  # pixels of one image at once on the CPU: all their classes stay in its cache
 
 
 class Confidence(NamedTuple):
@@ -26,6 +27,7 @@ class Confidence(NamedTuple):
     entropy: Tensor
 
 
+@torch.no_grad()
 def pixel_confidence(probabilities: Tensor) -> Confidence:
     """The highest probability, the predicted class and the entropy (the method, steps 1 and 3).
 
@@ -43,11 +45,22 @@ def pixel_confidence(probabilities: Tensor) -> Confidence:
     if probabilities.shape[1] > 255:
         raise ValueError(f"{probabilities.shape[1]} classes; at most 255 fit a label map")
     probabilities = probabilities.float()
-    maximum, prediction = probabilities.max(dim=1)
+    images, classes, height, width = probabilities.shape
+    maximum, entropy = probabilities.new_empty(2, images, height, width)
+    prediction = probabilities.new_empty((images, height, width), dtype=torch.uint8)
+    rows = max(BLOCK // max(width, 1), 1) if probabilities.device.type == "cpu" else height
+    # K for class 0 to 1 for the last: in whole bytes, several times as fast as the indices of `max`
+    place = torch.arange(classes, 0, -1, dtype=torch.uint8, device=probabilities.device)
+    for image in range(images):
+        for top in range(0, height, rows):
+            here = image, slice(top, top + rows)
+            p = probabilities[image, :, top : top + rows]
+            torch.amax(p, dim=0, out=maximum[here])
+            prediction[here] = classes - ((p == maximum[here]) * place[:, None, None]).amax(dim=0)
+            entropy[here] = (p + 1e-12).log_().mul_(p).sum(dim=0).neg_()
     if maximum.isnan().any():
         raise ValueError("the network's output holds NaN: its weights or its input are broken")
-    entropy = -(probabilities * (probabilities + 1e-12).log()).sum(dim=1)
-    return Confidence(probabilities, maximum, prediction.to(torch.uint8), entropy)
+    return Confidence(probabilities, maximum, prediction, entropy)
 
 
 def normalised_entropy(

@@ -226,7 +226,9 @@ def cut_patches(
     labels = prediction.new_full((len(patches), *size), IGNORE)
     for patch, (crop, place) in zip(labels, patches, strict=True):
         place.of(patch)[:] = scaled_labels(
-            crop.of(probabilities)[None], (place.height, place.width)
+            crop.of(probabilities)[None],
+            (place.height, place.width),
+            highest=crop.of(prediction)[None],
         )[0]
     planes = image.permute(2, 0, 1)
     return CutPatches(
@@ -388,6 +390,8 @@ def pseudo_labels(
     # between two reliable classes a third may win that the source lacks (its tau is 0)
     never = torch.zeros(256, dtype=torch.bool)
     never[: len(tau)] = tau <= 0
+    if not never.any():
+        return labels
     return labels.masked_fill(never.to(labels.device)[labels.long()], IGNORE)
 
 
@@ -396,7 +400,7 @@ def nearest_of(maps: Tensor, size: Size) -> Tensor:
     grid of coinciding corners; of two equally near, the lower or the right one."""
     rows = _nearest(maps.shape[1], size[0], maps.device)
     columns = _nearest(maps.shape[2], size[1], maps.device)
-    return maps[:, rows][:, :, columns]
+    return maps[:, :, columns].index_select(1, rows)  # single values of the few rows, then rows
 
 
 def _nearest(before: int, after: int, device: torch.device) -> Tensor:
