@@ -1,7 +1,8 @@
 """Run a network over the images of a set, at the working size, in the order of the set."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from scalewise import processes
 from scalewise.errors import UserError
+from scalewise.made_ahead import made_ahead
 from scalewise.models.network import normalise, upsample
 from scalewise.models.precision import forward
 from scalewise.models.store import LoadedModel
@@ -30,19 +32,14 @@ def batches(
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield the numbers and images, uint8 (n, H, W, 3), of one batch after the other.
 
-    The next batch is read while the last one is worked on.
+    Images are read by several threads, see `made_ahead`.
     """
-
-    def read(part: list[int]) -> Tensor:
-        return torch.from_numpy(np.stack([load(number) for number in part]))
-
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(read, parts[0]) if parts else None
-        for i, part in enumerate(parts):
-            images = waiting.result()
-            if i + 1 < len(parts):
-                waiting = pool.submit(read, parts[i + 1])
-            yield part, images
+    numbers = (number for part in parts for number in part)
+    # all of a batch at once; more would only take memory
+    with closing(made_ahead(load, numbers, max(map(len, parts), default=0))) as read:
+        for part in parts:
+            images = [image for _, image in islice(read, len(part))]
+            yield part, torch.from_numpy(np.stack(images))
 
 
 def made_of_batches(

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from scalewise import processes
 from scalewise.errors import UserError
 from scalewise.job import Job
+from scalewise.made_ahead import made_ahead
 from scalewise.models.precision import gradient_scaler
 from scalewise.resuming import Saving, deferred_interrupt
 from scalewise.training import shares, state
@@ -22,22 +22,13 @@ from scalewise.training.randomness import derived_seed
 
 log = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
-AHEAD = 4  # batches made while the network works
+AHEAD = 4  # batches made before they are asked for; as many as there are threads, if that is more
 CHECK_EVERY = 20  # steps between looks at the loss: looking makes a GPU wait
 
 
 def prefetch(make: Callable[[int], Batch], first: int, end: int) -> Iterator[tuple[int, Batch]]:
-    """Yield (step, make(step)) in order; the next few are made meanwhile in another thread."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        waiting = [pool.submit(make, step) for step in range(first, min(first + AHEAD, end))]
-        for step in range(first, end):
-            batch = waiting.pop(0).result()
-            if step + AHEAD < end:
-                waiting.append(pool.submit(make, step + AHEAD))
-            yield step, batch
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    """Yield (step, make(step)) in order; see `made_ahead`."""
+    return made_ahead(make, range(first, end), max(AHEAD, torch.get_num_threads()))
 
 
 def train(
@@ -63,7 +54,8 @@ def train(
     Args:
         job: says how often the state is saved, and where.
         model: on its device, in the mode it is to be trained in.
-        make_batch: step -> batch; a function of the seed and the step alone. Runs in a thread.
+        make_batch: step -> batch; a function of the seed and the step alone. Runs in several
+            threads.
         loss_parts: batch -> parts of its loss, the sum of which is minimised. A part is its terms
             by name, `loss` among them; its gradient is taken, and its memory given back, before
             the next part is asked for. Where several processes share a batch, each has fewer images

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +77,7 @@ class PatchBatches:
         self._label_weights, self._class_mix = label_weights, class_mix
         self._rare_classes = rare_classes
         self._cache = ArrayCache()
+        self._lock = Lock()
         self._without_label: set[int] = set()
 
     @property
@@ -123,8 +125,10 @@ class PatchBatches:
 
     def _items(self, step: int) -> list[int]:
         if self._rare_classes is not None:
+            with self._lock:  # batches are made in several threads; these are counted once
+                pixels = self._pixels
             return rare_class_items(
-                self._seed, "patches", step, self._pixels, self._rare_classes, self._batch
+                self._seed, "patches", step, pixels, self._rare_classes, self._batch
             )
         return batch_items(self._seed, "patches", step, self._batch, len(self._patches))
 
