@@ -1,3 +1,4 @@
+import gc
 import os
 import re
 import shlex
@@ -11,13 +12,18 @@ from snakemake.exceptions import WorkflowError
 
 from scalewise import workflow as planning
 from scalewise.config import ConfigError
-from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE, folder_of
+from scalewise.plan import OUTPUTS, RESULTS, SETTINGS_FILE, description_of, folder_of
 from scalewise.scheduling import requests
 
 # Threads that wait must not spin on a core that another job was given; looking a thousand times
 # before sleeping costs a neighbour little and makes a training step of two threads a fifth faster.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+# The engine makes objects by the million and keeps them: to look through them for cycles again and
+# again was a quarter of the time that a large plan took.
+gc.set_threshold(100_000, 20, 20)
 
 
 def guard_device_slots(wanted):
@@ -83,7 +89,11 @@ def inputs(name):
         # ancient() says nothing of a file that is still to be made: a finished stage that waited for
         # the check of another data set would be run again
         waits_for = [] if planning.is_finished(stage) else stage.after
-        waits = [path for other in waits_for for path in other.outputs]
+        # one file of a job is enough to wait for it: one that is missing, if there is such
+        waits = [
+            next((p for p in other.outputs if not os.path.exists(p)), other.outputs[-1])
+            for other in waits_for
+        ]
         return [ancient(path) for path in [*(s.path for s in stage.sources), *waits]]
 
     return of_stage
@@ -102,7 +112,7 @@ def stage_of(name, wildcards):
 
 
 def description(name):
-    return lambda wildcards: stage_of(name, wildcards).description_path
+    return description_of(name, "{key}")
 
 
 def title(name):

@@ -53,7 +53,11 @@ def _shape(node: object) -> object:
 
 def source_digest(source: str) -> str:
     """Digest of Python source that comments, docstrings and layout do not change."""
-    return hashlib.sha256(repr(_shape(ast.parse(source))).encode()).hexdigest()
+    return _tree_digest(ast.parse(source))
+
+
+def _tree_digest(tree: ast.Module) -> str:
+    return hashlib.sha256(repr(_shape(tree)).encode()).hexdigest()
 
 
 def _imported(tree: ast.Module, is_module) -> set[str]:
@@ -89,10 +93,8 @@ class CodeBase:
         return None
 
     def _read(self, path: Path) -> tuple[str, set[str]]:
-        source = path.read_text(encoding="utf-8")
-        return source_digest(source), _imported(
-            ast.parse(source), lambda name: self._path(name) is not None
-        )
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        return _tree_digest(tree), _imported(tree, lambda name: self._path(name) is not None)
 
     def _read_module(self, module: str) -> tuple[dict[str, str], set[str]]:
         path = self._path(module)

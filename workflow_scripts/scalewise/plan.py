@@ -7,9 +7,10 @@ experiments are one stage. Neither torch nor pandas is imported here.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property
 from pathlib import Path
 
 from scalewise import config as configuration
@@ -71,6 +72,19 @@ def folder_of(stage: str) -> str:
     """Folder of a stage's results. `results/report/` is where people find a project's report, so
     the reports themselves, by key, live beside it."""
     return f"{RESULTS}/{'reports' if stage == 'report' else stage}"
+
+
+class Shared(dict):
+    """Part of many stages' descriptions, which is written out once."""
+
+    @cached_property
+    def text(self) -> str:
+        return json.dumps(self, indent=1, sort_keys=True).replace("\n", "\n ")
+
+
+def description_of(stage: str, key: str) -> str:
+    """The file that tells the script of a stage what to do."""
+    return f"{RESULTS}/plans/stages/{stage}/{key}.json"
 
 
 def digest(content: object) -> str:
@@ -143,7 +157,7 @@ class Stage:
 
     @property
     def description_path(self) -> str:
-        return f"{RESULTS}/plans/stages/{self.name}/{self.key}.json"
+        return description_of(self.name, self.key)
 
     @property
     def title(self) -> str:
@@ -178,7 +192,7 @@ class Stage:
             },
             "contents": self.contents,
             "code": self.code,
-            "code_files": dict(self.code_files),
+            "code_files": self.code_files,
             "identity": self.identity,
             "locations": self.locations,
             "users": [list(user) for user in self.users],
@@ -242,9 +256,10 @@ class Plan:
         self.rounds: list[Round] = []
         # (name, key) of the stages that were finished when the DAG was built: see `workflow.begin`
         self.finished_before: set[tuple[str, str]] = set()
-        self._code, self._files, self._weights = code, files, weights
-        self._finished, self._code_files = cache(finished), code_files
-        self._config_of = cache(partial(configuration.resolved, project))
+        self._code, self._files, self._weights = cache(code), files, weights
+        self._finished = cache(finished)
+        self._code_files = cache(lambda stage: Shared(code_files(stage)))
+        self._config_of = cache(lambda *who: Shared(configuration.resolved(project, *who)))
         self._pinned = project.settings.code
         self._scans: dict[str, Stage] = {}  # key -> scan that the check of the data reads
         # each rule of selecting, with the smallest portion, whose that is, and what it selects from
@@ -842,19 +857,20 @@ class Plan:
 
     def _link(self) -> None:
         base = Path(RESULTS, "experiments", self.project.name)
-        wanted: dict[Path, str] = {}
+        wanted: dict[str, str] = {}
         for r in self.rounds:
-            folder = base / r.experiment / f"seed{r.seed}" / f"round{r.number}"
+            folder = f"{base}/{r.experiment}/seed{r.seed}/round{r.number}"
             for name, stage in r.stages.items():
-                wanted[folder / name] = f"../../../../../{stage.name}/{stage.key}"
-        present = {p: p.readlink().as_posix() for p in base.glob("*/*/*/*") if p.is_symlink()}
+                wanted[f"{folder}/{name}"] = f"../../../../../{stage.name}/{stage.key}"
+        found = map(str, base.glob("*/*/*/*"))
+        present = {path: os.readlink(path) for path in found if os.path.islink(path)}
         for path in present.keys() - wanted.keys():
-            path.unlink()
+            os.unlink(path)
         for path, link in wanted.items():
             if present.get(path) != link:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.unlink(missing_ok=True)
-                path.symlink_to(link)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                Path(path).unlink(missing_ok=True)
+                os.symlink(link, path)
         for depth in ("*/*/*", "*/*", "*"):
             for folder in base.glob(depth):
                 if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
@@ -875,14 +891,33 @@ def write_description(stage: Stage) -> None:
     _write_if_new(Path(stage.description_path), stage.description())
 
 
-def _write_if_new(path: Path, content: dict) -> None:
-    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+_compact = json.JSONEncoder(sort_keys=True).encode
+
+
+def _written(content: Mapping) -> str:
+    """JSON with a line for each value, and for each value of these. `json.dumps` with an indent
+    takes ten times as long, and a large plan has thousands of descriptions."""
+
+    def value(of: object) -> str:
+        if isinstance(of, Shared):
+            return of.text
+        if not of or not isinstance(of, dict):
+            return _compact(of)
+        lines = (f"\n  {_compact(name)}: {_compact(inner)}" for name, inner in sorted(of.items()))
+        return "{" + ",".join(lines) + "\n }"
+
+    return "{" + ",".join(f'\n "{k}": {value(v)}' for k, v in sorted(content.items())) + "\n}\n"
+
+
+def _write_if_new(path: Path, content: Mapping) -> None:
+    text = _written(content)
     try:
         if path.read_text(encoding="utf-8") == text:
             return
     except (FileNotFoundError, UnicodeDecodeError):
         pass
-    write_text(path, text)
+    # nothing waits for the disk: what a power cut took is written anew by the next run
+    write_text(path, text, durable=False)
 
 
 def finished_results(stage: str) -> dict[str, str]:

@@ -12,8 +12,10 @@ os.umask(_UMASK)
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the same folder, renamed to `path` when the block ends well.
+
+    durable: it is on the disk then, and survives a power cut. Thousands of files take minutes so.
 
     Raises: OSError naming `path` where the system refused, whichever library met it; else whatever
     the block raises. Then nothing is left behind and `path` is as it was.
@@ -23,11 +25,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_UMASK)  # safetensors lets nobody else read
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        if durable:
+            _flush_folder(path.parent)
     except Exception as error:
         number = number_of(error)
         met = getattr(error, "filename", None)
@@ -49,7 +53,7 @@ def _flush_folder(folder: Path) -> None:
             os.close(number)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically, with line ends as given."""
-    with replacing(path) as temporary:
+def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
+    """Write `text` as UTF-8, atomically, with line ends as given; `durable` as in `replacing`."""
+    with replacing(path, durable=durable) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
