@@ -343,6 +343,43 @@ def test_patches_read_back_batch_after_batch(tmp_path):
     np.testing.assert_array_equal(reader.claim()["entropy"], [0.1, np.nan])
 
 
+def test_patches_are_data_sets_that_any_program_reads(tmp_path):
+    batch = some_patches(3, np.random.default_rng(0))
+    with patches_h5.writing(tmp_path / "p.h5", 3, (3, 4), (6, 8)) as writer:
+        writer.append(batch)
+    with h5py.File(tmp_path / "p.h5") as file:
+        for name in ("predicted", "entropy", "label"):
+            np.testing.assert_array_equal(file[name][:], getattr(batch, name))
+        crops = np.cumsum(file["image"][:], axis=2, dtype=np.uint8)
+    np.testing.assert_array_equal(crops, batch.image)
+
+
+def test_parts_that_are_packed_in_another_way_are_not_joined(tmp_path):
+    path = written_patches(tmp_path)
+    with patches_h5.writing(tmp_path / "joined.h5", None, (3, 4), (6, 8)) as writer:
+        writer.append_file(path)
+    with h5py.File(path, "a") as file:
+        entropy = file["entropy"][:]
+        del file["entropy"]
+        file.create_dataset("entropy", data=entropy, chunks=(1, 3, 4), compression="gzip")
+    with (
+        pytest.raises(ValueError, match="entropy is"),
+        patches_h5.writing(tmp_path / "joined.h5", None, (3, 4), (6, 8)) as writer,
+    ):
+        writer.append_file(path)
+
+
+def test_labels_of_another_size_than_the_file_s_are_refused(tmp_path):
+    batch = dataclasses.replace(
+        some_patches(1, np.random.default_rng(0)), label=np.zeros((1, 6, 7), np.uint8)
+    )
+    with (
+        pytest.raises(ValueError, match=r"label of a patch is \(6, 7\), not \(6, 8\)"),
+        patches_h5.writing(tmp_path / "p.h5", 1, (3, 4), (6, 8)) as writer,
+    ):
+        writer.append(batch)
+
+
 def sized_patches(sizes, rng):
     def each(*channels):
         return [rng.integers(1, 19, (*size, *channels), dtype=np.uint8) for size in sizes]

@@ -37,6 +37,24 @@ def test_a_certain_pixel_has_no_entropy_and_no_nan():
     assert confidence.prediction.item() == 1
 
 
+@pytest.mark.parametrize("size", [(100, 300), (1, 20_000), (20_000, 1), (128, 256)])
+def test_working_block_by_block_changes_no_bit(size):
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randint(-3, 4, (2, 7, *size), generator=generator).float()  # many ties
+    probabilities = logits.softmax(dim=1)
+    found = pixel_confidence(probabilities)
+    maximum, prediction = probabilities.max(dim=1)
+    assert torch.equal(found.maximum, maximum)
+    assert torch.equal(found.prediction.long(), prediction)
+    entropy = -(probabilities * (probabilities + 1e-12).log()).sum(dim=1)
+    assert torch.equal(found.entropy, entropy)
+
+
+def test_255_classes_are_told_apart():
+    probabilities = torch.eye(255)[None, :, :, None]
+    assert pixel_confidence(probabilities).prediction.flatten().tolist() == list(range(255))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_confidence_is_float32_whatever_the_probabilities_are(dtype):
     generator = torch.Generator().manual_seed(0)

@@ -335,6 +335,18 @@ def test_labels_of_smooth_maps_equal_scaling_all_probabilities_exactly():
     assert torch.equal(scaled_labels(probabilities, (31, 50)).long(), expected)
 
 
+def test_labels_are_the_same_block_by_block_and_where_the_highest_class_is_known(monkeypatch):
+    probabilities = torch.rand(2, 5, 20, 30, generator=torch.Generator().manual_seed(6))
+    expected = scaled(probabilities, (50, 70)).argmax(dim=1)
+    highest = probabilities.argmax(dim=1).to(torch.uint8)
+    assert torch.equal(scaled_labels(probabilities, (50, 70), highest=highest).long(), expected)
+    monkeypatch.setattr("scalewise.scaled_labels._BLOCK", 1000)
+    assert torch.equal(scaled_labels(probabilities, (50, 70)).long(), expected)
+    # it is believed where it agrees with its neighbours
+    zero = torch.zeros_like(highest)
+    assert not scaled_labels(probabilities, (50, 70), highest=zero).any()
+
+
 def test_labels_scaled_down_are_of_what_lies_below_them():
     probabilities = torch.tensor([[0.9, 0.9, 0.2, 0.2, 0.2], [0.1, 0.1, 0.8, 0.8, 0.8]])
     found = scaled_labels(probabilities[None, :, None, :], (1, 3))  # pixels 0, 2 and 4
