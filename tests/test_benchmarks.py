@@ -1,4 +1,4 @@
-"""The benchmarks of speed, at sizes that say nothing of speed: that they run, and really compare."""
+"""The benchmarks of speed, at sizes that say nothing of it: that they run, and really compare."""
 
 import re
 import sys
