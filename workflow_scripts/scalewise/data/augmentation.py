@@ -45,7 +45,7 @@ def move(
     drawn = np.concatenate([generator.uniform(-1, 1, 7), [generator.random()]])
     maps = list(maps)
     if settings["flip"] and flip < 0.5:
-        image, maps = image[:, ::-1], [m[:, ::-1] for m in maps]
+        image, maps = cv2.flip(image, 1), [cv2.flip(m, 1) for m in maps]
     low, high = settings["scale"]
     if (low, high) != (1, 1):
         factor = float(np.exp(np.log(low) + scale * (np.log(high) - np.log(low))))
@@ -80,15 +80,10 @@ def rescale(
         part = np.s_[top : top + height, left : left + width]
         return scaled[part], [m[part] for m in mapped]
     top, left = int(at[0] * (height - h + 1)), int(at[1] * (width - w + 1))
-    part = np.s_[top : top + h, left : left + w]
-    canvas = np.empty_like(image)
-    canvas[:] = np.round(scaled.mean((0, 1)))
-    canvas[part] = scaled
-    padded = []
-    for m in mapped:
-        padded.append(np.full((height, width), IGNORE, np.uint8))
-        padded[-1][part] = m
-    return canvas, padded
+    around = (top, height - h - top, left, width - w - left, cv2.BORDER_CONSTANT)
+    mean = np.round(cv2.mean(scaled)[:3]).tolist()
+    padded = [cv2.copyMakeBorder(m, *around, value=[IGNORE]) for m in mapped]
+    return cv2.copyMakeBorder(scaled, *around, value=mean), padded
 
 
 def zoom(
@@ -120,20 +115,25 @@ def _recolour(image: np.ndarray, settings: dict, draws: np.ndarray) -> np.ndarra
     ]
     if not any(strengths):
         return image
-    x = image.astype(np.float32) / 255
+    # channel by channel: loops along rows, not over three values at a time
+    x = np.stack(cv2.split(image)).astype(np.float32)
+    x /= 255
     if settings["saturation"]:
-        grey = x.mean(2, keepdims=True)
-        x = grey + (x - grey) * np.float32(1 + settings["saturation"] * saturation)
+        grey = x.sum(0) / 3
+        x -= grey
+        x *= np.float32(1 + settings["saturation"] * saturation)
+        x += grey
     if settings["contrast"]:
-        mean = x.mean(dtype=np.float64)
-        x = np.float32(mean) + (x - np.float32(mean)) * np.float32(
-            1 + settings["contrast"] * contrast
-        )
+        mean = np.float32(x.mean(dtype=np.float64))
+        x -= mean
+        x *= np.float32(1 + settings["contrast"] * contrast)
+        x += mean
     if settings["brightness"]:
-        x = x + np.float32(settings["brightness"] * brightness)
+        x += np.float32(settings["brightness"] * brightness)
     if settings["channel_gain"]:
-        x = x * (1 + settings["channel_gain"] * np.asarray(gains)).astype(np.float32)
-    x = np.clip(x, 0, 1)
+        x *= (1 + settings["channel_gain"] * np.asarray(gains)).astype(np.float32)[:, None, None]
+    np.clip(x, 0, 1, out=x)
     if settings["gamma"]:
-        x = x ** np.float32(np.exp(gamma * np.log1p(settings["gamma"])))
-    return np.round(x * 255).astype(np.uint8)
+        x **= np.float32(np.exp(gamma * np.log1p(settings["gamma"])))
+    x *= 255
+    return cv2.merge([*np.round(x, out=x).astype(np.uint8)])
