@@ -588,6 +588,39 @@ def run(*arguments, **how):
     )  # fmt: skip
 
 
+# what is freed goes back to the system at once, so that the most memory is what was in use
+LEAVES_NOTHING = {
+    "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "16384",
+}  # fmt: skip
+
+
+def peak_memory(words):
+    """Of a program that ends well: the most memory that it held at once, in bytes."""
+    environment = {**os.environ, **LEAVES_NOTHING}
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, cwd=ROOT, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for already
+    assert process.returncode == 0
+    return usage.ru_maxrss * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted and freed otherwise there")
+def test_memory_does_not_grow_with_the_number_of_images(place):
+    few, many, size = 20, 120, (240, 320)
+    words = [sys.executable, SCRIPT, place / "model.safetensors", "--device", "cpu", "--threads",
+             "1", "--batch", "4", "--overlay"]  # fmt: skip
+    peaks = []
+    for count in (few, many):
+        folder = place / f"{count}"
+        folder.mkdir()
+        for k in range(count):
+            Image.fromarray(picture(k, *size)).save(folder / f"{k:03}.png")
+        peaks.append(peak_memory([*words, folder, "--out", place / f"out{count}"]))
+        assert len(files_of(place / f"out{count}" / "overlay")) == count
+    # an eighth of the smallest thing that could be kept of an image, one byte for each pixel
+    assert peaks[1] - peaks[0] < (many - few) * math.prod(size) / 8
+
+
 def test_odd_names_through_make(place):
     odd = place / """it's a "$HOME" $(x) `y` ${z} \\ ; # 100% é, -n"""
     (odd / "-in, $$").mkdir(parents=True)
