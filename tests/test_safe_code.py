@@ -82,6 +82,13 @@ def forbidden_import(node: ast.AST) -> list[str]:
     return []
 
 
+def names_a_setting(name: ast.Name, tree: ast.AST) -> bool:
+    """`compile: bool = ...` in the body of a class calls nothing."""
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    lines = [line for body in bodies for line in body if isinstance(line, ast.AnnAssign)]
+    return any(line.target is name for line in lines)
+
+
 def becomes_python(call: ast.Call) -> bool:
     """Words for this Python in this process' place: as with subprocess, no shell reads them."""
     first = dotted(call.args[0]) if call.args else ""
@@ -132,7 +139,7 @@ def forbidden(code: str) -> list[str]:
                 found.append(f"{node.lineno}: socket.{name}")
             elif f"{module}.{name}" in CALLS or name in METHODS:
                 found.append(f"{node.lineno}: {module}.{name}")
-        elif isinstance(node, ast.Name) and node.id in BUILTINS:
+        elif isinstance(node, ast.Name) and node.id in BUILTINS and not names_a_setting(node, tree):
             found.append(f"{node.lineno}: {node.id}")
     return sorted(set(found))
 
@@ -206,6 +213,7 @@ SAFE = [
     "from pickle import UnpicklingError",
     "import socket; socket.gethostname()",
     "network.eval()",
+    "class Precision(Section):\n    compile: bool = False",
     "network.to(device).eval()",
     "re.compile(x)",
     "subprocess.run([x])",

@@ -19,6 +19,7 @@ from scalewise.models.network import Network
 
 log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+COMPILED = "results/compiled"  # what torch.compile made
 FLOAT32 = {"autocast": "float32", "channels_last": True, "compile": False}
 
 
@@ -34,7 +35,7 @@ def to_device(
     float32; `channels_last`: the memory layout; `compile`: with torch.compile, at the first images.
     A CUDA device without bfloat16 computes in float16, and `warn` is told so.
 
-    Raises: UserError where compiling is asked for and there is no C++ compiler.
+    What is compiled is kept in `COMPILED`. Raises: UserError where compiling is asked for and there is no C++ compiler.
     """
     dtype = DTYPES[precision["autocast"]]
     if dtype is torch.bfloat16 and device.type == "cuda" and not _has_bfloat16():
@@ -47,8 +48,10 @@ def to_device(
     network.to(device, memory_format=network.memory_format)
     if precision["compile"]:
         _require_compiler()
-        # read when the compiler starts, which has a process for each core otherwise
+        # read when the compiler starts, which has a process for each core otherwise, and would keep
+        # what it made, and runs, where others can write
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(torch.get_num_threads()))
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.abspath(COMPILED))
         network.compile()
 
 
