@@ -35,7 +35,9 @@ def to_device(
     float32; `channels_last`: the memory layout; `compile`: with torch.compile, at the first images.
     A CUDA device without bfloat16 computes in float16, and `warn` is told so.
 
-    What is compiled is kept in `COMPILED`. Raises: UserError where compiling is asked for and there is no C++ compiler.
+    What is compiled is kept in `COMPILED`.
+
+    Raises: UserError where compiling is asked for and there is no C++ compiler.
     """
     dtype = DTYPES[precision["autocast"]]
     if dtype is torch.bfloat16 and device.type == "cuda" and not _has_bfloat16():
