@@ -51,7 +51,7 @@ study: .venv/ready
 	done
 	@$(BIN)/python benchmarks/recipe_study.py $(STUDY:%=recipe_%)
 
-# What would run, why, and about how long it takes.
+# What would run, why, and about what it takes: time, memory, disk. (A GPU: ARGS="--tflops 20")
 explain: .venv/ready
 	@$(BIN)/python workflow_scripts/explain.py $(CONFIGFILE) $(ARGS)
 

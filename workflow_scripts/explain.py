@@ -1,4 +1,4 @@
-"""explain: what would run for a configuration, why, and about how long it takes.
+"""explain: what would run for a configuration, why, and about what it takes.
 
     python workflow_scripts/explain.py --configfile configs/mine.yaml      (or make explain)
 
@@ -14,9 +14,14 @@ the same stage. Why a job runs:
 
 Times come from finished results of the same stage, of the same network and working size where there
 are any; those of other devices count too.
+
+At the end: time, memory and disk by kind of stage, also where nothing has run yet. `measured` is by
+finished results of this network and working size; `computed` is by docs/costs.md, of a GPU where
+this machine has one, else of the threads of a job; --tflops says what a GPU sustains.
 """
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 
 from scalewise.command_line import add_settings, parser_of, plan_of, run_program
@@ -29,6 +34,7 @@ from scalewise.comparison import (
     records_of,
     what_is_new,
 )
+from scalewise.costs import Cost, Finished, Machine, cost_of, longest_chain
 from scalewise.outlook import Durations, clock, to_run
 from scalewise.plan import OUTPUTS, SETTINGS_FILE, Plan, Source, Stage
 from scalewise.workflow import is_finished
@@ -151,10 +157,67 @@ def lines(plan: Plan) -> list[str]:
     return [*text, "", jobs]
 
 
+def _sum(values: Sequence[float | None]) -> float | None:
+    """None where one of them is unknown."""
+    return None if None in values else sum(values)
+
+
+def _bytes(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
+
+
+def _cost_line(name: str, costs: Sequence[Cost], how: str) -> str:
+    seconds, disk = _sum([c.seconds for c in costs]), _sum([c.disk for c in costs])
+    most = max((c.memory for c in costs if c.memory is not None), default=None)
+    time = "-" if seconds is None else clock(seconds)
+    numbers = f"{len(costs):>4}  {time:>9}  {_bytes(most):>10}  {_bytes(disk):>10}"
+    return f"{name:<20}  {numbers}   {how}".rstrip()
+
+
+def cost_lines(plan: Plan, machine: Machine) -> list[str]:
+    """Time, memory of a job and disk of what would run, by kind of stage."""
+    stages = to_run(plan.stages, plan.report)
+    by_name: dict[str, list[Stage]] = {}
+    for stage in stages:
+        by_name.setdefault(stage.name, []).append(stage)
+    text, known, seconds = [], [], {}
+    for name in sorted(by_name, key=list(OUTPUTS).index):
+        finished = Finished(records_of(name))
+        costs = [cost_of(stage, finished, machine) for stage in by_name[name]]
+        told = [cost for cost in costs if cost != Cost.unknown()]
+        ways = {"measured" if cost.measured else "computed" for cost in told}
+        text.append(_cost_line(name, costs, ", ".join(sorted(ways))))
+        known += told
+        for stage, cost in zip(by_name[name], costs, strict=True):
+            seconds[stage.name, stage.key] = cost.seconds or 0.0
+    if not known:
+        return []
+    if machine.operations:
+        of_what = f"a GPU that sustains {machine.operations / 1e12:g} TFLOP/s (--tflops)"
+    else:
+        of_what = f"{machine.threads} threads of a CPU (--tflops N: a GPU)"
+    head = f"{'':<20}  jobs       time      memory        disk   computed: {of_what}"
+    return [
+        "",
+        head,
+        *text,
+        _cost_line("all of these", known, "one after the other"),
+        f"with any number of device slots at least {clock(longest_chain(seconds, stages))}: the "
+        "longest chain of jobs",
+    ]
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     add_settings(parser)
-    print("\n".join(lines(plan_of(parser.parse_args()))))
+    parser.add_argument("--tflops", type=float, help="of a GPU, in float32 (where one is seen: 10)")
+    arguments = parser.parse_args()
+    plan = plan_of(arguments)
+    tflops = arguments.tflops or (10 if shutil.which("nvidia-smi") else None)
+    machine = Machine(plan.project.settings.resources.threads, tflops and tflops * 1e12)
+    print("\n".join([*lines(plan), *cost_lines(plan, machine)]))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Durations:
     def add(self, record: Mapping) -> None:
         """Take one more finished job into account."""
         if isinstance(record.get("seconds"), int | float):
-            size = _size_of_work(record.get("config"))
+            size = size_of_work(record.get("config"))
             self._records.setdefault(size, []).append(record)
             self._medians.clear()
 
@@ -90,7 +90,7 @@ class Durations:
         """About how long a job takes, in seconds: by unit where the number of units is known, else
         the median. None where no earlier job tells."""
         user = next(iter(stage.users), None)
-        a_unit, a_job = self._of_size(_size_of_work(stage.config_of(user)))
+        a_unit, a_job = self._of_size(size_of_work(stage.config_of(user)))
         units = units_of(stage)
         return units * a_unit if units is not None and a_unit is not None else a_job
 
@@ -110,7 +110,7 @@ class Durations:
         return self._medians[key]
 
 
-def _size_of_work(configuration: Mapping | None) -> str:
+def size_of_work(configuration: Mapping | None) -> str:
     """What decides how long an image takes, as text."""
     decides = configuration and [configuration["network"], configuration["data"]["size"]]
     return json.dumps(decides or None, sort_keys=True)

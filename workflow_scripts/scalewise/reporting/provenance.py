@@ -1,11 +1,11 @@
 """How the numbers came about: the records (`settings.json`) of all stages behind them."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scalewise.artifacts.benchmark_tsv import peak_memory
 from scalewise.reporting.cells import NONE, duration, number
 
 PACKAGES = ("python", "torch", "numpy")
@@ -58,7 +58,8 @@ def costs(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         row["jobs"] += 1
         row["seconds"] += seconds
         row["longest"] = max(row["longest"], seconds)
-        memory = _memory(record["folder"], record["stage"])
+        folder, stage = record["folder"], record["stage"]
+        memory = peak_memory(folder.parents[1] / "benchmarks" / stage / f"{folder.name}.tsv")
         if memory is not None:
             row["memory"] = max([memory, *([row["memory"]] if row["benchmarks"] else [])])
             row["benchmarks"] += 1
@@ -67,17 +68,6 @@ def costs(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for row in rows.values():
         row["devices"] = list(row["devices"])
     return sorted(rows.values(), key=lambda row: -row["seconds"])
-
-
-def _memory(folder: Path, stage: str) -> float | None:
-    """Most memory that the job held, in MB, from the engine's benchmark of it."""
-    path = folder.parents[1] / "benchmarks" / stage / f"{folder.name}.tsv"
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        return max(float(row["max_rss"]) for row in rows)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # there is none, or the job was too short to be looked at
 
 
 def cost_rows(costs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
