@@ -30,8 +30,11 @@ LONGEST_NAME = 42
 DOTS_PER_INCH = 200  # of a PNG
 # of shares and the like: its lightness alone tells the value, whatever the eye does with its hue
 SCALE = "cividis"
-# Okabe and Ito's palette without black and yellow, which vanish on one of the two backgrounds.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A")
+# Of experiments, on white and in a dark page. The hues are those of Okabe and Ito's palette without
+# black and yellow, and a grey, moved until every eye can tell any two apart and each from what is
+# behind it: tests/test_chart_colors.py says how far.
+COLORS = ("#255377", "#C48537", "#1E7B6F", "#B7500A", "#EA2FD7", "#1A8DFE", "#939393")
+COLORS_ON_DARK = ("#236AA8", "#F5B720", "#21B271", "#C8550A", "#C67DC0", "#89C3F8", "#7B7B7B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SIGNS = "●■▲◆▼✚✖"  # the markers as text
 
@@ -331,7 +334,7 @@ def per_class_bars(table: pd.DataFrame, experiments: Sequence[Mapping[str, Any]]
                 for part in (last, start)
             )
             drawn = np.isfinite(end)
-            axes.barh(at[drawn], end[drawn], height=step * 0.82, color=color, alpha=0.9)
+            axes.barh(at[drawn], end[drawn], height=step * 0.82, color=color)
             # a ceiling has not begun as a source-only network
             drawn = np.isfinite(begin) & (_role(experiments, name) != "ceiling")
             axes.vlines(

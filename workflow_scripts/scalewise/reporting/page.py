@@ -243,6 +243,7 @@ def build(
             (IGNORE_NAME, _hex(gallery.IGNORE_COLOR)),
         ],
         "marks": {n: _mark(*look) for n, look in figures.looks(project.experiments).items()},
+        "series": [figures.COLORS, figures.COLORS_ON_DARK],
         "dash": NONE,
         "not_evaluated": NOT_EVALUATED,
     }
@@ -520,15 +521,25 @@ def _wrapped(name: str) -> Markup:
 
 
 def _inline(svg: str) -> Markup:
-    """SVG for use inside HTML, where the names of its namespaces are known already."""
+    """SVG for use inside HTML, where the names of its namespaces are known already, and colours of
+    experiments depend on what is behind them."""
+    for k, color in enumerate(figures.COLORS):
+        svg = svg.replace(color.lower(), _series(k))
     return Markup(re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg, count=2))
+
+
+def _series(number: int) -> str:
+    """Colour of an experiment in the style sheet of the page."""
+    return f"var(--series-{number})"
 
 
 def _mark(color: str, marker: int) -> Markup:
     """Marker and colour of an experiment in the figures."""
     sign = figures.SIGNS[marker]
     # as text: some systems have a picture of their own for the sign
-    return Markup('<span class="dot" style="color: {}">{}&#xFE0E;</span>').format(color, sign)
+    return Markup('<span class="dot" style="color: {}">{}&#xFE0E;</span>').format(
+        _series(figures.COLORS.index(color)), sign
+    )
 
 
 def _hex(color: tuple[int, int, int]) -> str:
