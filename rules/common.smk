@@ -19,6 +19,8 @@ from scalewise.scheduling import requests
 # before sleeping costs a neighbour little and makes a training step of two threads a fifth faster.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# numpy starts threads of its own when it is imported, before a job knows how many it was given
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 # The engine makes objects by the million and keeps them: to look through them for cycles again and
