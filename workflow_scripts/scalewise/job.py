@@ -310,9 +310,9 @@ def run(work: Callable[[Job], None], manual: str | None, *, shared: bool = False
     job = Job(description, arguments.threads, gpus)
     job.save_minutes, job.save_steps = arguments.save_minutes, arguments.save_steps
     job.deterministic = not arguments.any_order
-    log.info("%s [%s/%s], threads %d", job.title, job.stage, job.key, job.threads)
     try:
         _refuse_other_code(description)
+        log.info("%s [%s/%s], threads %d", job.title, job.stage, job.key, job.threads)
         with job.state:
             if job.leads:
                 job.progress.begin()
