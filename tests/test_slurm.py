@@ -160,3 +160,30 @@ def test_a_job_over_its_time_goes_on_with_more_time(tmp_path):
     assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("1500M", "2250M")
     assert "going on from step" in log_of(folder, name)
     assert same_results(folder, local(tmp_path / "local", config, *until)) > 10
+
+
+def test_a_job_on_two_gpus_has_a_process_on_each_and_all_of_them_go_on(tmp_path, monkeypatch):
+    """Where there is no CUDA two devices of the processor stand for those that Slurm assigns."""
+    monkeypatch.setenv("SCALEWISE_DEVICES", "cpu:0,cpu:1")
+    monkeypatch.setenv("SCALEWISE_LOCKS", str(tmp_path / "locks"))
+    changes = {
+        "source_training": {"steps": 200},
+        "resources": {**REQUESTS, "threads": 2, "gpus_per_job": 2},
+    }
+    folder, requests, cancelled = tmp_path / "cluster", {}, []
+
+    def look(jobs):
+        for name, (given, told) in jobs.items():
+            job = given["SLURM_JOB_ID"]
+            requests[job] = (asked_for(job)["TresPerJob"], given["CUDA_VISIBLE_DEVICES"])
+            if not cancelled and told["step"] >= 10:
+                subprocess.run(["scancel", job], check=True)
+                cancelled.append(name)
+
+    run = submitted(folder, edited(tmp_path, changes), "--until", "train_source")
+    wait_for(run, folder, look)
+    assert len(requests) == 2
+    assert set(requests.values()) == {(f"gres:gpu:{MODEL}:2", "0,1")}
+    assert "going on from step" in log_of(folder, cancelled[0])
+    (path,) = folder.glob("results/train_source/*/settings.json")
+    assert json.loads(path.read_text())["processes"] == 2
