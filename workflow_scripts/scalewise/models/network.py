@@ -50,7 +50,7 @@ def upsample(logits: Tensor, size: tuple[int, int], *, align_corners: bool = Fal
     """
     if logits.shape[2:] == tuple(size):
         return logits.float()
-    if not len(logits):  # torch scales no empty batch
+    if logits.shape[0] == 0:  # torch scales no empty batch
         return logits.new_zeros((0, logits.shape[1], *size), dtype=torch.float32)
     return functional.interpolate(
         logits.float(), size, mode="bilinear", align_corners=align_corners
