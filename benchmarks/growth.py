@@ -2,9 +2,9 @@
 
     python benchmarks/growth.py [--sizes 100 1000 10000] [--repeats 3] [--stage score_target ...]
 
-Draws sets of tiny images (24 x 32 pixels, 6 classes) in own folders, plans a round on each, and runs
-the stages' own scripts, each a process of its own, with a small network that was trained for a few
-steps. The system says how much CPU time and how much memory at most each took. All images are
+Draws sets of tiny images (24 x 32 pixels, 6 classes) in own folders, plans a round on each, and
+runs the stages' own scripts, each a process of its own, with a small network that was trained for a
+few steps. The system says how much CPU time and how much memory at most each took. All images are
 selected, so patches and thresholds see as many.
 
 Of a stage the table has, per image between one size and the next, the CPU time (the start of the
@@ -78,11 +78,27 @@ def settings_for(data: Path) -> dict:
     }
 
 
+# What the system says of a child's memory to its parent begins with the parent's own, so the child
+# is asked, at its end.
+_RUN = """import atexit, os, re, runpy, sys
+del sys.argv[0]
+sys.path[0] = os.path.dirname(sys.argv[0])
+
+@atexit.register
+def tell():
+    with open("/proc/self/status") as status, open("memory", "w") as file:
+        file.write(re.search(r"VmHWM:\\s*(\\d+) kB", status.read())[1])
+
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def run_stage(stage: Stage) -> tuple[float, int]:
     """Run a stage's script in the working folder. Returns its CPU seconds and its most memory in
     bytes. Raises RuntimeError with what it printed when it fails."""
     shutil.rmtree(stage.folder, ignore_errors=True)
-    words = [sys.executable, str(SCRIPTS / f"{stage.name}.py"), stage.description_path]
+    script = str(SCRIPTS / f"{stage.name}.py")
+    words = [sys.executable, "-c", _RUN, script, stage.description_path]
     environment = {**os.environ, "SCALEWISE_DEVICES": "cpu"}
     environment["SCALEWISE_LOCKS"] = str(Path("locks").resolve())
     with open("printed.log", "w+") as printed:
@@ -92,8 +108,7 @@ def run_stage(stage: Stage) -> tuple[float, int]:
         if child.returncode:
             printed.seek(0)
             raise RuntimeError(f"{stage.title}:\n{printed.read()}")
-    # the unit of ru_maxrss is 1 KiB on Linux
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    return used.ru_utime + used.ru_stime, 1024 * int(Path("memory").read_text())
 
 
 def in_order(plan: Plan) -> Iterator[Stage]:
@@ -111,17 +126,14 @@ def in_order(plan: Plan) -> Iterator[Stage]:
     return iter({(stage.name, stage.key): stage for stage in wanted}.values())
 
 
-def prepare(folder: Path, count: int, seed: int) -> list[Stage]:
-    """Draw a set below a folder, plan, and run every stage once; leaves the folder as the working
-    one."""
+def prepare(folder: Path, count: int, seed: int) -> list[tuple[Stage, tuple[float, int]]]:
+    """Draw a set below a folder, plan, and run every stage once: what each took. Leaves the folder
+    as the working one."""
     draw_set(folder / "set", count, seed)
     os.chdir(folder)
     plan = planning.load_plan(overrides=settings_for(folder / "set"))
     plan.record()
-    stages = list(in_order(plan))
-    for stage in stages:
-        run_stage(stage)
-    return stages
+    return [(stage, run_stage(stage)) for stage in in_order(plan)]
 
 
 def measure(
@@ -129,19 +141,21 @@ def measure(
 ) -> dict[str, dict[int, tuple[float, int]]]:
     """Stage -> size -> least CPU seconds and bytes."""
     stages = {}
-    for seed, size in enumerate(sizes):
-        print(f"preparing {size} images", file=sys.stderr)
-        stages[size] = prepare(folder / str(size), size, seed)
     found: dict[str, dict[int, list]] = {name: {s: [] for s in sizes} for name in names}
+    for seed, size in enumerate(sizes):
+        print(f"{size} images", file=sys.stderr)
+        for stage, used in prepare(folder / str(size), size, seed):
+            if stage.name in names:
+                stages[stage.name, size] = stage
+                found[stage.name][size].append(used)
     for name in names:
-        print(name, file=sys.stderr)
-        for _ in range(repeats):
+        for number in range(1, repeats):
+            print(f"{name}, once more: {number}", file=sys.stderr)
             for size in sizes:
                 os.chdir(folder / str(size))
-                stage = next(stage for stage in stages[size] if stage.name == name)
                 for path in Path("results/index").glob("scanned.sqlite*"):
                     path.unlink()  # else scans decode nothing
-                found[name][size].append(run_stage(stage))
+                found[name][size].append(run_stage(stages[name, size]))
     return {
         name: {size: tuple(map(min, zip(*runs, strict=True))) for size, runs in of.items()}
         for name, of in found.items()

@@ -96,6 +96,11 @@ def run(folder: Path, arguments: Sequence[str], cores: int) -> Span:
     return begun, time.time()
 
 
+def seconds_of(logged: str) -> float:
+    """Seconds since the epoch of a line of a log."""
+    return datetime.strptime(logged, "%Y-%m-%d %H:%M:%S,%f").timestamp()
+
+
 def jobs_of(folder: Path) -> list[Job]:
     """The jobs that ran in a folder."""
     imports = {}
@@ -111,7 +116,7 @@ def jobs_of(folder: Path) -> list[Job]:
         lines = _LOGGED.findall(log.read_text())
         first = next(at for at, text in lines if f"[{stage}/{key}]" in text)
         last = next(at for at, text in reversed(lines) if text.startswith("finished in"))
-        work = tuple(datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f").timestamp() for at in (first, last))
+        work = seconds_of(first), seconds_of(last)
         spans = [tuple(span) for span in imports[key]["spans"]]
         jobs.append(
             Job(

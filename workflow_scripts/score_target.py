@@ -8,6 +8,7 @@ class of every 4th pixel, by which rounds are compared. No label of the target i
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -29,6 +30,28 @@ from scalewise.selftraining.confidence import (
 from scalewise.taxonomy import IGNORE
 
 SOURCE_IMAGES = 50  # evenly spread; more would cost time in every round
+
+
+class Gathered:
+    """What is found of each image, batch by batch, in one array of each kind for all: thousands of
+    small ones between what comes and goes with each batch would scatter the memory."""
+
+    def __init__(self, total: int):
+        self._total, self._done = total, 0
+        self._arrays: list[np.ndarray] = []
+
+    def append(self, found: Sequence[np.ndarray]) -> None:
+        """found: arrays with an image in each row; the kinds in the same order each time."""
+        if not self._arrays:
+            self._arrays = [np.empty((self._total, *a.shape[1:]), a.dtype) for a in found]
+        end = self._done + len(found[0])
+        for whole, part in zip(self._arrays, found, strict=True):
+            whole[self._done : end] = part
+        self._done = end
+
+    @property
+    def so_far(self) -> list[np.ndarray]:
+        return [whole[: self._done] for whole in self._arrays]
 
 
 def source_losses(
@@ -56,16 +79,13 @@ def score(job: Job) -> None:
     model = store.load(job.input("model"))
     classes = len(model.classes)
     target = DataSet(job.locations["target"], job.input("target_images"), model.size)
-    results: list[tuple[np.ndarray, ...]] = []
-
-    def joined() -> list[np.ndarray]:
-        return [np.concatenate(parts) for parts in zip(*results, strict=True)]
+    results = Gathered(len(target))
 
     def keep() -> dict[str, np.ndarray]:
-        return {str(k): array for k, array in enumerate(joined())}
+        return {str(k): array for k, array in enumerate(results.so_far)}
 
     def restore(arrays: dict[str, np.ndarray]) -> None:
-        results.append(tuple(arrays[str(k)] for k in range(len(arrays))))
+        results.append([arrays[str(k)] for k in range(len(arrays))])
 
     with (
         prepared(job) as device,
@@ -94,7 +114,7 @@ def score(job: Job) -> None:
         if not job.leads:
             return
         on_source = source_losses(job, model, device)
-    *statistics, predicted = joined()
+    *statistics, predicted = results.so_far
     scores = scores_csv.Scores(target.ids, *statistics)
     scores_csv.write(job.output("scores.csv"), scores, model.classes)
     predictions_h5.write(job.output("predictions.h5"), target.ids, predicted)

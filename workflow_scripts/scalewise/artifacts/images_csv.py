@@ -9,7 +9,7 @@ from scalewise.artifacts import table
 _TYPES = {"id": str, "path": str, "width": int, "height": int, "hash": str, "mode": str}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRow:
     """id, path relative to the set's root, size in pixels, hash of the file's bytes, its mode."""
 

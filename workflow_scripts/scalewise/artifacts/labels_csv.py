@@ -1,8 +1,7 @@
 """`labels.csv`: the readable labels of a set, one row each: size, hash, ids, pixels per class."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
 from pathlib import Path
 
 from scalewise.artifacts import table
@@ -19,7 +18,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelRow:
     """id, path relative to the set's root, size in pixels, hash, ignored pixels, the pixels of
     every class in class order, the file's mode, and the raw ids that it holds."""
@@ -35,21 +34,22 @@ class LabelRow:
     ids: tuple[int, ...] = ()
 
 
-def write(path: str | Path, rows: Iterable[LabelRow], classes: Sequence[str]) -> None:
+def write(path: str | Path, content: Iterable[LabelRow], classes: Sequence[str]) -> None:
     def cells(r: LabelRow) -> tuple:
         ids = " ".join(map(str, r.ids))
         return (r.id, r.path, r.width, r.height, r.hash, r.mode, ids, r.ignored, *r.pixels)
 
-    table.write(path, [*_TYPES, *(f"pixels: {name}" for name in classes)], map(cells, rows))
+    table.write(path, [*_TYPES, *(f"pixels: {name}" for name in classes)], map(cells, content))
+
+
+def rows(path: str | Path, classes: Sequence[str] = ()) -> Iterator[LabelRow]:
+    """Yield the rows; `pixels` holds the counts of the named classes, in that order."""
+    types = {**_TYPES, **{f"pixels: {name}": int for name in classes}}
+    for id_, path_, width, height, hash_, mode, ids, ignored, *pixels in table.rows(path, types):
+        raw = tuple(map(int, ids.split()))
+        yield LabelRow(id_, path_, width, height, hash_, ignored, tuple(pixels), mode, raw)
 
 
 def read(path: str | Path, classes: Sequence[str] = ()) -> list[LabelRow]:
-    """Read the rows; `pixels` holds the counts of the named classes, in that order."""
-    pixel_columns = [f"pixels: {name}" for name in classes]
-    columns = table.read(path, {**_TYPES, **dict.fromkeys(pixel_columns, int)})
-    pixels = chain(zip(*(columns.pop(name) for name in pixel_columns), strict=True), repeat(()))
-    columns["ids"] = [tuple(map(int, ids.split())) for ids in columns["ids"]]
-    return [
-        LabelRow(pixels=counts, **dict(zip(_TYPES, row, strict=True)))
-        for row, counts in zip(zip(*columns.values(), strict=True), pixels, strict=False)
-    ]
+    """As `rows`, all of them."""
+    return list(rows(path, classes))

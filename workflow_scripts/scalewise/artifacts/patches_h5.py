@@ -67,6 +67,7 @@ MAX_PIXELS = 1 << 26  # of one patch: more than any network here is trained on
 # fields at the crop's own size -> what is outside of it
 _PADDING = {"image": 0, "predicted": IGNORE, "entropy": 0}
 _PLAIN = ("position", "size", "place")  # too small to be packed
+_TOGETHER = 256  # patches of which these lie together: the library's book of chunks grows with them
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,14 @@ class PatchWriter:
             "image_id", (count,), dtype=h5py.string_dtype(), maxshape=(most,)
         )
         chunked = self._grows or count > 0
+        together = _TOGETHER if self._grows else min(_TOGETHER, count)
         self._data = {
             name: file.create_dataset(
                 name,
                 (count, *shapes[name]),
                 dtype=kind,
                 maxshape=(most, *shapes[name]),
-                chunks=(1, *shapes[name]) if chunked else None,
+                chunks=(together if name in _PLAIN else 1, *shapes[name]) if chunked else None,
                 compression="gzip" if chunked and name not in _PLAIN else None,
                 shuffle=chunked and kind == np.float16,
             )
@@ -160,9 +162,13 @@ class PatchWriter:
             part = self._next(len(other["image_id"]))
             self._ids[part] = other["image_id"][:]
             for name, data in self._data.items():
+                source = other[name]
+                if name in _PLAIN:
+                    data[part] = source[:]
+                    continue
                 rest = (0,) * (data.ndim - 1)
-                for k in range(len(other[name])):
-                    mask, packed = other[name].id.read_direct_chunk((k, *rest))
+                for k in range(len(source)):
+                    mask, packed = source.id.read_direct_chunk((k, *rest))
                     data.id.write_direct_chunk((part.start + k, *rest), packed, mask)
         self._written = part.stop
         self._check()

@@ -2,6 +2,7 @@
 
 One row for every class predicted in an image (paper, section 3: confident images)."""
 
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,21 +48,20 @@ def write(path: str | Path, scores: Scores, classes: list[str]) -> None:
 
 
 def read(path: str | Path, classes: list[str]) -> Scores:
-    columns = table.read(path, _TYPES)
-    images = list(dict.fromkeys(columns["image"]))
-    row = {name: i for i, name in enumerate(images)}
+    row: dict[str, int] = {}
     column = {name: i for i, name in enumerate(classes)}
-    at = (
-        np.array([row[name] for name in columns["image"]], dtype=np.intp),
-        np.array([column[name] for name in columns["class"]], dtype=np.intp),
-    )
-    shape = (len(images), len(classes))
-    pixels = np.zeros(shape, np.int64)
-    pixels[at] = columns["pixels"]
+    at, pixels, means = array("q"), array("q"), array("d")
+    for image, name, count, *values in table.rows(path, _TYPES):
+        at.append(row.setdefault(image, len(row)) * len(classes) + column[name])
+        pixels.append(count)
+        means.extend(values)
+    size = len(row) * len(classes)
 
-    def mean(name: str) -> np.ndarray:
-        values = np.full(shape, np.nan)
-        values[at] = columns[name]
-        return values
+    def spread(values: np.ndarray, missing: float) -> np.ndarray:
+        whole = np.full(size, missing, values.dtype)
+        whole[np.asarray(at)] = values
+        return whole.reshape(len(row), len(classes))
 
-    return Scores(images, pixels, mean("mean_probability"), mean("mean_entropy"), mean("entropy"))
+    columns = np.asarray(means).reshape(-1, 3)
+    of_each = (spread(columns[:, k], np.nan) for k in range(3))
+    return Scores(list(row), spread(np.asarray(pixels), 0), *of_each)

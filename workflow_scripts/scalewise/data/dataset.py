@@ -1,5 +1,6 @@
 """Images and labels at the working size, decoded once and kept while the memory limit allows."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,15 @@ def evenly_spread(length: int, count: int) -> list[int]:
     """At most `count` of the numbers below `length`, in order, evenly spread."""
     count = min(count, length)
     return [k * length // count for k in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What is kept of a row of a table: a set may have a hundred thousand."""
+
+    path: str
+    hash: str
+    mode: str
 
 
 class DataSet:
@@ -37,14 +47,16 @@ class DataSet:
         label_ids: dict[str, int] | None = None,
     ):
         self._root, self._size = Path(root), size
-        self._images = images_csv.read(images)
-        self._labels = None
+        of_images = images_csv.read(images)
+        self._labels: list[_File] = []
         if labels is not None:
-            self._labels = {row.id: row for row in labels_csv.read(labels)}
-            self._images = [row for row in self._images if row.id in self._labels]
+            known = {row.id: _File(row.path, row.hash, row.mode) for row in labels_csv.rows(labels)}
+            of_images = [row for row in of_images if row.id in known]
+            self._labels = [known[row.id] for row in of_images]
             self._table = reading.lookup_table(label_ids or {})
         self._cache = ArrayCache()
-        self.ids = [row.id for row in self._images]
+        self._images = [_File(row.path, row.hash, row.mode) for row in of_images]
+        self.ids = [row.id for row in of_images]
         self.position = {name: i for i, name in enumerate(self.ids)}
 
     def __len__(self) -> int:
@@ -57,7 +69,7 @@ class DataSet:
 
     def own_label(self, number: int) -> np.ndarray:
         """uint8 (h, w) class indices at the label's own size. Raises UserError naming the file."""
-        row = self._labels[self.ids[number]]
+        row = self._labels[number]
         return self._reading(
             lambda content: reading.read_label(content, self._table, row.mode), row
         )

@@ -1,6 +1,6 @@
 """From the scores of a round to who is taken: shared by the selection and the thresholds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +85,12 @@ class Ranking:
         return tau, image
 
 
-def source_classes(pixels: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+def source_classes(pixels: Iterable[Sequence[int]], classes: int) -> np.ndarray:
     """bool (K,): which classes have a pixel in some source label. pixels: per image (K,)."""
-    return np.asarray(pixels, np.int64).reshape(-1, classes).sum(0) > 0
+    seen = np.zeros(classes, np.int64)
+    for counts in pixels:
+        seen += counts
+    return seen > 0
 
 
 def rank_and_count(scores: Scores, in_source: np.ndarray, settings: Mapping) -> Ranking:
@@ -141,6 +144,6 @@ def read_ranking(
 ) -> Ranking:
     """`rank_and_count` of a `scores.csv` and the `labels.csv` of the source."""
     scores = scores_csv.read(scores_path, classes)
-    labels = labels_csv.read(source_labels_path, classes)
-    in_source = source_classes([row.pixels for row in labels], len(classes))
+    labels = labels_csv.rows(source_labels_path, classes)
+    in_source = source_classes((row.pixels for row in labels), len(classes))
     return rank_and_count(scores, in_source, settings)
