@@ -84,7 +84,7 @@ def planned(printed):
 
 
 # They hold times and places; the page is made of what stands in the tables beside it.
-_NOT_COMPARED = {"settings.json", "verdict.txt", "index.html"}
+_NOT_COMPARED = {"settings.json", "verdict.txt", "index.html", "cost.csv", "cost.tex"}
 
 
 def _arrays(path):
