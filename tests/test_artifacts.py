@@ -29,6 +29,7 @@ from scalewise.artifacts import (
     training_csv,
 )
 from scalewise.artifacts.atomic import replacing, write_text
+from scalewise.artifacts.maps_file import MapsFile
 from scalewise.errors import UserError
 
 FILES = settings(
@@ -220,6 +221,38 @@ def test_predictions_keep_every_4th_pixel_and_read_back_in_blocks(tmp_path, monk
     one = (tmp_path / "p.h5").read_bytes()
     predictions_h5.write(tmp_path / "p.h5", ids, thin)
     assert (tmp_path / "p.h5").read_bytes() == one
+
+
+def test_maps_on_disk_go_on_after_those_that_a_state_knows(tmp_path):
+    maps = np.random.default_rng(1).integers(0, 256, (9, 3, 5), np.uint8)
+    first = MapsFile(tmp_path / "x.maps")
+    for part in (maps[:2], maps[2:5]):
+        first.append(part)
+    known = first.state()
+    first.append(maps[:1])  # after the state: by a run that is killed now
+    first.state()
+    second = MapsFile(tmp_path / "x.maps")
+    second.restore(**known)
+    assert second.shape == (5, 3, 5)
+    second.append(maps[5:])
+    predictions_h5.write(tmp_path / "disk.h5", list("abcdefghi"), second)
+    predictions_h5.write(tmp_path / "memory.h5", list("abcdefghi"), maps)
+    assert (tmp_path / "disk.h5").read_bytes() == (tmp_path / "memory.h5").read_bytes()
+    np.testing.assert_array_equal(second[4:7], maps[4:7])
+
+
+@pytest.mark.parametrize("damage", ["a byte", "cut short", "gone"])
+def test_maps_that_a_state_does_not_know_are_refused(tmp_path, damage):
+    path = tmp_path / "x.maps"
+    maps = MapsFile(path)
+    maps.append(np.ones((4, 2, 3), np.uint8))
+    known = maps.state()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:20] + (b"" if damage == "cut short" else b"\x02" * 4))
+    with pytest.raises(UserError, match=r"x\.maps: damaged: .* Remove the folder .* begins anew"):
+        MapsFile(path).restore(**known)
 
 
 def test_predictions_of_no_images_read_back(tmp_path):

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as functional
 
 from scalewise.artifacts import predictions_h5, scores_csv, source_csv
+from scalewise.artifacts.maps_file import MapsFile
 from scalewise.data.dataset import DataSet, evenly_spread
 from scalewise.inference import batches, full_logits, in_batches, made_of_batches, predict
 from scalewise.job import Job, run
@@ -79,12 +80,14 @@ def score(job: Job) -> None:
     model = store.load(job.input("model"))
     classes = len(model.classes)
     target = DataSet(job.locations["target"], job.input("target_images"), model.size)
-    results = Gathered(len(target))
+    results, predicted = Gathered(len(target)), MapsFile(job.state.folder / "predicted.maps")
 
     def keep() -> dict[str, np.ndarray]:
-        return {str(k): array for k, array in enumerate(results.so_far)}
+        arrays = {str(k): array for k, array in enumerate(results.so_far)}
+        return {**arrays, **predicted.state()}
 
     def restore(arrays: dict[str, np.ndarray]) -> None:
+        predicted.restore(arrays.pop("maps"), arrays.pop("maps_shape"))
         results.append([arrays[str(k)] for k in range(len(arrays))])
 
     with (
@@ -109,13 +112,13 @@ def score(job: Job) -> None:
             return (*map(np.asarray, found), maps)
 
         left = range(work.first, len(target))
-        for _, found in made_of_batches(work, target.image, left, scored):
-            results.append(found)
+        for _, (*statistics, maps) in made_of_batches(work, target.image, left, scored):
+            results.append(statistics)
+            predicted.append(maps)
         if not job.leads:
             return
         on_source = source_losses(job, model, device)
-    *statistics, predicted = results.so_far
-    scores = scores_csv.Scores(target.ids, *statistics)
+    scores = scores_csv.Scores(target.ids, *results.so_far)
     scores_csv.write(job.output("scores.csv"), scores, model.classes)
     predictions_h5.write(job.output("predictions.h5"), target.ids, predicted)
     source_csv.write(job.output("source.csv"), on_source)

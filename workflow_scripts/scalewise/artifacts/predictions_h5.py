@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from scalewise.artifacts import hdf5
+from scalewise.artifacts.maps_file import MapsFile
 
 FORMAT = "scalewise predictions 1"
 _LAYOUT = {"image_id": (None, ("n",)), "predicted": (np.uint8, ("n", "h", "w"))}
@@ -26,7 +27,7 @@ def thinned(predicted: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(predicted[:, ::STEP, ::STEP])
 
 
-def write(path: str | Path, image_id: Sequence[str], predicted: np.ndarray) -> None:
+def write(path: str | Path, image_id: Sequence[str], predicted: np.ndarray | MapsFile) -> None:
     """predicted: uint8 (n, h, w), from `thinned`. Raises ValueError unless there are n ids."""
     count, height, width = predicted.shape
     if len(image_id) != count:
@@ -40,7 +41,9 @@ def write(path: str | Path, image_id: Sequence[str], predicted: np.ndarray) -> N
             # the lightest setting is enough for maps of few classes
             options = {"compression": "gzip", "compression_opts": 1}
             options["chunks"] = (together, height, width)
-        file.create_dataset("predicted", data=predicted, dtype=np.uint8, **options)
+        data = file.create_dataset("predicted", predicted.shape, dtype=np.uint8, **options)
+        for first in range(0, count, max(together, 1)):
+            data[first : first + together] = predicted[first : first + together]
 
 
 class PredictionReader:
