@@ -618,7 +618,7 @@ def peak_memory(words):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted and freed otherwise there")
 def test_memory_does_not_grow_with_the_number_of_images(place):
-    few, many, size = 20, 120, (240, 320)
+    few, many, size = 40, 440, (120, 160)
     words = [SCRIPT, place / "model.safetensors", "--device", "cpu", "--threads", "1", "--batch",
              "4", "--overlay"]  # fmt: skip
     peaks = []
