@@ -4,6 +4,7 @@ Nothing here has a say in what a stage computes (see `scalewise.code_digest.UNCO
 """
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -28,6 +29,10 @@ from scalewise.errors import UserError, of_the_system
 from scalewise.progress import Progress
 from scalewise.stage_lock import StageInUse, state_folder
 from scalewise.stage_state import FollowedState, Saved, StageState
+
+# tables of thousands of images: to look through all rows for cycles again and again took a quarter
+# of the time that scoring does beside the network
+gc.set_threshold(100_000, 20, 20)
 
 log = logging.getLogger("scalewise")
 FORMAT_VERSION = 1
