@@ -1,9 +1,8 @@
 """What a job asks the scheduler of a cluster for, as resources of the engine."""
 
 from collections.abc import Callable
-from functools import partial
 
-from scalewise.config.sections import RequestSettings, ResourceSettings
+from scalewise.config.sections import ResourceSettings
 
 
 def requests(settings: ResourceSettings, network: bool) -> dict[str, int | str | Callable]:
@@ -16,19 +15,17 @@ def requests(settings: ResourceSettings, network: bool) -> dict[str, int | str |
     }
     if network:
         named |= {"gpu": settings.gpus_per_job, "gpu_model": settings.gpu_model}
+
+    # the engine passes by name what it finds among the parameters
+
+    def memory(wildcards: object, attempt: int) -> int:
+        return job.mem_mb * (attempt + 1) // 2
+
+    def minutes(wildcards: object, attempt: int) -> int:
+        return min(job.runtime * attempt, settings.max_runtime)
+
     return {
-        "mem_mb": partial(_memory, job),
-        "runtime": partial(_minutes, job, settings.max_runtime),
+        "mem_mb": memory,
+        "runtime": minutes,
         **{name: value for name, value in named.items() if value is not None},
     }
-
-
-# the engine passes by name what it finds among the parameters
-
-
-def _memory(job: RequestSettings, wildcards: object, attempt: int) -> int:
-    return job.mem_mb * (attempt + 1) // 2
-
-
-def _minutes(job: RequestSettings, longest: int, wildcards: object, attempt: int) -> int:
-    return min(job.runtime * attempt, longest)
