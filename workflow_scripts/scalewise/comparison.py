@@ -43,9 +43,14 @@ def read_record(path: str | Path) -> dict | None:
 
 def records_of(stage: str) -> list[dict]:
     """The records of all finished results of a kind of stage, the newest first."""
-    paths = Path(folder_of(stage)).glob(f"*/{SETTINGS_FILE}")
-    found = [record for path in paths if (record := read_record(path)) is not None]
-    return sorted(found, key=lambda r: (str(r.get("finished")), r["key"]), reverse=True)
+    found = []
+    for path in Path(folder_of(stage)).glob(f"*/{SETTINGS_FILE}"):
+        record = read_record(path)
+        if record is not None:
+            # seconds are written down; within one the file's own time tells
+            written = path.stat().st_mtime_ns
+            found.append(((str(record.get("finished")), written, record["key"]), record))
+    return [record for _, record in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
 def flat(settings: Mapping, prefix: str = "") -> dict[str, Any]:
